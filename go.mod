@@ -1,0 +1,3 @@
+module twilio-error-sms
+
+go 1.26.8

@@ -1,0 +1,249 @@
+// Package alert knows what Twilio said and whether a phone should ring: the
+// events Twilio reports and the parsers of their three shapes, the triggers
+// that decide, and the text of an SMS.
+//
+// It is arithmetic: no I/O, no clock, no SQL, and nothing but the standard
+// library, so that every rule can be read and tested by itself.
+package alert
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Kind is the way by which Twilio reported an event.
+type Kind string
+
+// The kinds of events. Twilio has already counted an Alarm; it reports every
+// single error through the others.
+const (
+	Alarm    Kind = "alarm"    // App Monitor trigger (2014) or Alarm (today)
+	Debugger Kind = "debugger" // Debugger webhook
+	Stream   Kind = "stream"   // Event Streams, com.twilio.error-logs.error.logged
+	Log      Kind = "log"      // Twilio's own log, read by the catch-up reader
+	Other    Kind = "other"    // whatever else Event Streams sends, such as the test of a sink: no error
+)
+
+// Level is how grave Twilio says an event is.
+type Level string
+
+// The levels. Whatever is neither a warning nor mere information is an error.
+const (
+	Error   Level = "error"
+	Warning Level = "warning"
+	Info    Level = "info"
+)
+
+// Event is one error, warning or notice that Twilio reported. The parsers
+// make it safe to store, log and text: see the fields.
+type Event struct {
+	// ID tells redeliveries, and the same error by another way, from news:
+	// the NO… SID of the error, or what identifies an alarm's firing. Events
+	// without one are always news. At most 100 bytes.
+	ID string
+	// Kind is the way the event came.
+	Kind Kind
+	// Account is the SID of the account in which it happened, or empty.
+	Account string
+	// Code is Twilio's error code, 3 to 6 digits, or empty.
+	Code string
+	// Level is how grave it is.
+	Level Level
+	// Description says in Twilio's words what happened: one line without
+	// control characters, links or phone numbers, at most 500 characters.
+	Description string
+	// Resource is the SID of what the error is about (SM…, CA…), or empty.
+	Resource string
+	// Time is when it happened, zero when Twilio did not say.
+	Time time.Time
+	// Count is how often it happened in Period, where Twilio counted.
+	Count int64
+	// Period is Twilio's name of the period of Count, such as ONE_DAY.
+	Period string
+}
+
+// IndexLink is Twilio's page of all error codes.
+const IndexLink = "https://www.twilio.com/docs/api/errors"
+
+// Link returns the address of the page at Twilio that explains the event, or
+// of the index of all codes when it has no code.
+func (e Event) Link() string {
+	if e.Code == "" {
+		return IndexLink
+	}
+	return IndexLink + "/" + e.Code
+}
+
+// Name returns the short name of the event's code, or "" when it is unknown.
+func (e Event) Name() string { return codeName(e.Code) }
+
+// Summary says what happened: Twilio's description, or the name of the code.
+// The description of an alarm that watches everything ("Any Warning or
+// Error") says nothing of the error, so the name of the code is added.
+func (e Event) Summary() string {
+	name := e.Name()
+	switch {
+	case e.Description == "":
+		return name
+	case e.Kind == Alarm && name != "" && watchesEverything(e.Description):
+		return e.Description + ": " + name
+	}
+	return e.Description
+}
+
+func watchesEverything(description string) bool {
+	d := strings.ToLower(description)
+	return strings.HasPrefix(d, "any ") && (strings.Contains(d, "error") || strings.Contains(d, "warning"))
+}
+
+// parseCode returns s if it can be an error code, and "" otherwise. Twilio's
+// codes have 3 to 6 digits; nothing else may become part of a link.
+func parseCode(s string) string {
+	if len(s) < 3 || len(s) > 6 || leadingDigits(s) != s {
+		return ""
+	}
+	return s
+}
+
+// leadingDigits returns the ASCII digits at the start of s. Twilio writes
+// "32009,text" and "11203 text" where it means a code.
+func leadingDigits(s string) string {
+	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		return s
+	}
+	return s[:end]
+}
+
+// parseLevel understands Twilio's names of levels in any case, the numbers of
+// 2014 (0 error, 1 warning), and the log's notice and debug. Anything else is
+// an error: better one alert too many.
+func parseLevel(s string) Level {
+	switch strings.ToLower(s) {
+	case "warning", "warn", "1":
+		return Warning
+	case "info", "notice", "debug":
+		return Info
+	}
+	return Error
+}
+
+// timeLayouts are the forms in which Twilio writes a date. The last is the
+// month as a number that Twilio's page of 2025 prints.
+var timeLayouts = []string{time.RFC3339Nano, time.RFC1123Z, time.RFC1123, "Mon, 2 Jan 2006 15:04:05 -0700", "Mon, 02 01 2006 15:04:05 -0700"}
+
+// parseTime returns the time that s names, in UTC, or zero.
+func parseTime(s string) time.Time {
+	for _, layout := range timeLayouts {
+		if t, err := time.Parse(layout, s); err == nil && t.Year() > 2000 && t.Year() < 3000 {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
+}
+
+// parseSID returns s if it looks like one of Twilio's SIDs, and "" otherwise:
+// two letters, then letters and digits, 34 in all at most.
+func parseSID(s string) string {
+	if len(s) < 3 || len(s) > 34 {
+		return ""
+	}
+	for i, c := range []byte(s) {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		digit := '0' <= c && c <= '9'
+		if !letter && (i < 2 || !digit) {
+			return ""
+		}
+	}
+	return s
+}
+
+// identity makes an ID of parts. Long or odd ones are hashed, so that
+// whatever Twilio calls unique stays so in the space and letters of an ID.
+func identity(parts ...string) string {
+	id := strings.Join(parts, " ")
+	odd := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(id) <= 100 && strings.IndexFunc(id, odd) < 0 {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return parts[0] + " " + hex.EncodeToString(sum[:16])
+}
+
+const maxDescription = 500 // characters
+
+// phoneNumbers matches what could be a phone number: a plus with digits and
+// their usual separators, or 10 to 15 digits standing alone.
+var phoneNumbers = regexp.MustCompile(`\+[0-9][0-9 ().-]{5,20}[0-9]|\b[0-9]{10,15}\b|\([0-9]{3}\) ?[0-9]{3}-[0-9]{4}`)
+
+var schemes = strings.NewReplacer("https://", "", "http://", "", "HTTPS://", "", "HTTP://", "")
+
+// cleanDescription makes a stranger's words fit for an SMS, a log and a
+// database: one line, no phone numbers, and no second link that a reader
+// could take for Twilio's.
+func cleanDescription(s string) string {
+	s = clean(s, maxDescription)
+	for strings.Contains(s, "://") {
+		bare := schemes.Replace(s)
+		if bare == s {
+			bare = strings.ReplaceAll(s, "://", " ")
+		}
+		s = bare
+	}
+	if digits(s) >= 7 {
+		s = phoneNumbers.ReplaceAllString(s, "(number)")
+	}
+	return s
+}
+
+// digits counts ASCII digits: a look that is cheaper than a pattern.
+func digits(s string) (n int) {
+	for _, c := range []byte(s) {
+		if '0' <= c && c <= '9' {
+			n++
+		}
+	}
+	return n
+}
+
+// clean returns s as one line of valid UTF-8 with at most limit characters:
+// control characters and line breaks become spaces, runs of spaces one space,
+// and invisible characters (which can turn a text around) go. The joiners that
+// scripts and emoji need stay.
+func clean(s string, limit int) string {
+	if len(s) > 4*limit {
+		s = s[:4*limit] // a character has at most four bytes
+	}
+	var b strings.Builder
+	b.Grow(min(len(s), 4*limit))
+	space, n := false, 0
+	for _, r := range s {
+		if unicode.IsSpace(r) || unicode.IsControl(r) {
+			space = b.Len() > 0
+			continue
+		}
+		if r == utf8.RuneError {
+			r = '?'
+		}
+		if unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d' {
+			continue
+		}
+		if space {
+			if n++; n >= limit {
+				break
+			}
+			b.WriteByte(' ')
+			space = false
+		}
+		if n++; n > limit {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

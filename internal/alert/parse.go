@@ -1,0 +1,321 @@
+package alert
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// ErrNotAnEvent says what a notification lacks to be one of Twilio's.
+var ErrNotAnEvent = errors.New("missing ErrorCode, Description or AppMonitorTriggerSid (or a Debugger webhook's Payload, or CloudEvents)")
+
+// ParseForm reads the fields of an App Monitor trigger, an Alarm or a
+// Debugger webhook, which Twilio sends as a form or in the query string.
+// The token is the I-Twilio-Idempotency-Token header, which tells a
+// redelivery where the fields do not; it may be empty.
+func ParseForm(fields url.Values, token string) (Event, error) {
+	if fields.Has("Payload") {
+		return parseDebugger(fields, token)
+	}
+	return parseAlarm(fields.Get, token)
+}
+
+// ParseJSON reads an Alarm as a JSON object, or one CloudEvent of Event
+// Streams, or an array of them. One bad event does not spoil the others: they
+// are returned together with an error that names each bad one.
+func ParseJSON(body []byte, token string) ([]Event, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
+		event, err := parseObject(body, token)
+		if err != nil {
+			return nil, err
+		}
+		return []Event{event}, nil
+	}
+	var batch []json.RawMessage
+	if err := json.Unmarshal(body, &batch); err != nil {
+		return nil, fmt.Errorf("broken JSON: %w", err)
+	}
+	events := make([]Event, 0, len(batch))
+	var problems []error
+	for i, raw := range batch {
+		event, err := parseObject(raw, "")
+		if err != nil {
+			problems = append(problems, fmt.Errorf("event %d of %d: %w", i+1, len(batch), err))
+			continue
+		}
+		events = append(events, event)
+	}
+	if len(batch) == 0 {
+		return nil, errors.New("an empty array: expected CloudEvents")
+	}
+	return events, errors.Join(problems...)
+}
+
+// parseObject reads one JSON object: a CloudEvent or an Alarm.
+func parseObject(body []byte, token string) (Event, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(body, &object); err != nil {
+		var wrongType *json.UnmarshalTypeError
+		if errors.As(err, &wrongType) {
+			return Event{}, fmt.Errorf("expected a JSON object, got %s", wrongType.Value)
+		}
+		return Event{}, fmt.Errorf("broken JSON: %w", err)
+	}
+	if object == nil {
+		return Event{}, errors.New("expected a JSON object, got null")
+	}
+	if _, ok := object["specversion"]; ok {
+		return parseCloudEvent(body)
+	}
+	return parseAlarm(func(key string) string { return string(textOf(object[key])) }, token)
+}
+
+// parseAlarm reads the ten keys of App Monitor triggers and Alarms. Sources:
+// https://www.twilio.com/docs/api/errors/app-monitor-triggers and
+// https://www.twilio.com/docs/usage/troubleshooting/alarms.
+func parseAlarm(get func(key string) string, token string) (Event, error) {
+	trigger := get("AppMonitorTriggerSid")
+	if trigger == "" && get("ErrorCode") == "" && get("Description") == "" {
+		return Event{}, ErrNotAnEvent
+	}
+	e := Event{
+		Kind:        Alarm,
+		Account:     parseSID(get("AccountSid")),
+		Code:        parseCode(get("ErrorCode")),
+		Level:       parseLevel(get("Log")),
+		Description: cleanDescription(get("Description")),
+		Time:        parseTime(get("DateFired")),
+		Period:      clean(get("TimePeriod"), 20),
+	}
+	if n, err := strconv.ParseFloat(get("CurrentValue"), 64); err == nil && n >= 1 && n < 1e12 {
+		e.Count = int64(n)
+	}
+	// The token alone repeats with each firing of some alarms, whatever the
+	// documentation says: its own sample is account and alarm, nothing more.
+	if fired, unique := get("DateFired"), get("IdempotencyToken"); fired != "" && unique != "" {
+		e.ID = identity("alarm", unique, fired)
+	} else if token != "" {
+		e.ID = identity("request", token)
+	}
+	return e, nil
+}
+
+// text is a JSON string, number or boolean as text. Anything else is "":
+// Twilio sends null, or nothing, or another type, where it has no text.
+type text string
+
+func (t *text) UnmarshalJSON(data []byte) error {
+	*t = textOf(data)
+	return nil
+}
+
+func textOf(data []byte) text {
+	if len(data) == 0 {
+		return ""
+	}
+	switch data[0] {
+	case '"':
+		var s string
+		if json.Unmarshal(data, &s) != nil {
+			return ""
+		}
+		return text(s)
+	case '{', '[', 'n':
+		return ""
+	}
+	return text(data)
+}
+
+// object is a JSON object decoded into T; null or another type is the zero T.
+type object[T any] struct{ value T }
+
+func (o *object[T]) UnmarshalJSON(data []byte) error {
+	if data[0] != '{' {
+		return nil
+	}
+	return json.Unmarshal(data, &o.value)
+}
+
+// details are the parts of a Debugger payload, of an error log's payload and
+// of the log's alert text that tell what happened. What else Twilio sends
+// there, phone numbers and message bodies among it, is never decoded.
+type details struct {
+	Resource  text             `json:"resource_sid"`
+	ErrorCode text             `json:"error_code"`
+	Message   text             `json:"message"`
+	MoreInfo  object[moreInfo] `json:"more_info"`
+	Webhook   object[webhook]  `json:"webhook"`
+}
+
+// moreInfo holds the keys that Twilio's products agree on. Both Msg and msg
+// occur, sometimes together; encoding/json takes either.
+type moreInfo struct {
+	Msg       text
+	ErrorCode text
+	LogLevel  text
+}
+
+type webhook struct {
+	Response object[struct {
+		Headers object[struct {
+			Error text `json:"X-Twilio-WebhookError"`
+		}] `json:"headers"`
+	}] `json:"response"`
+}
+
+// code returns the error code, wherever Twilio put it: in its own field, as
+// "32009,text" in more_info, or as "11203 text" in a header that it noted.
+func (d details) code() string {
+	header := d.Webhook.value.Response.value.Headers.value.Error
+	for _, place := range []string{
+		string(d.ErrorCode), leadingDigits(string(d.MoreInfo.value.ErrorCode)), leadingDigits(string(header)),
+	} {
+		if code := parseCode(place); code != "" {
+			return code
+		}
+	}
+	return ""
+}
+
+func (d details) description() string {
+	if msg := d.MoreInfo.value.Msg; msg != "" {
+		return cleanDescription(string(msg))
+	}
+	return cleanDescription(string(d.Message))
+}
+
+// parseDebugger reads the form of a Debugger webhook, whose Payload is JSON.
+// Source: https://www.twilio.com/docs/usage/troubleshooting/debugging-event-webhooks.
+func parseDebugger(fields url.Values, token string) (Event, error) {
+	var payload details
+	if err := json.Unmarshal([]byte(fields.Get("Payload")), &payload); err != nil {
+		return Event{}, fmt.Errorf("the field Payload is no JSON object: %w", err)
+	}
+	level := fields.Get("Level")
+	if level == "" {
+		level = string(payload.MoreInfo.value.LogLevel)
+	}
+	e := Event{
+		Kind:        Debugger,
+		Account:     parseSID(fields.Get("AccountSid")),
+		Code:        payload.code(),
+		Level:       parseLevel(level),
+		Description: payload.description(),
+		Resource:    parseSID(string(payload.Resource)),
+		Time:        parseTime(fields.Get("Timestamp")),
+	}
+	if sid := fields.Get("Sid"); sid != "" {
+		e.ID = identity(sid)
+	} else if token != "" {
+		e.ID = identity("request", token)
+	}
+	return e, nil
+}
+
+// cloudEvent is the envelope of Event Streams with the data of an error log.
+// Source: https://www.twilio.com/docs/events/event-types/errors/error-logs.
+type cloudEvent struct {
+	ID   text `json:"id"`
+	Type text `json:"type"`
+	Time text `json:"time"`
+	Data object[struct {
+		SID     text `json:"sid"`
+		Account text `json:"account_sid"`
+		Created text `json:"date_created"`
+		Level   text `json:"level"`
+		Code    text `json:"error_code"`
+		Payload text `json:"payload"` // JSON in a string
+	}] `json:"data"`
+}
+
+func parseCloudEvent(body []byte) (Event, error) {
+	var c cloudEvent
+	if err := json.Unmarshal(body, &c); err != nil {
+		return Event{}, fmt.Errorf("broken CloudEvent: %w", err)
+	}
+	if c.Type == "" {
+		return Event{}, errors.New("the CloudEvent has no type")
+	}
+	if c.Type != "com.twilio.error-logs.error.logged" {
+		// A test event's id is the account's, the same each time: always news.
+		return Event{Kind: Other, Level: Info, Description: cleanDescription(string(c.Type))}, nil
+	}
+	data := c.Data.value
+	id := string(data.SID)
+	if id == "" {
+		id = string(c.ID)
+	}
+	if id == "" {
+		return Event{}, errors.New("the CloudEvent has neither data.sid nor id")
+	}
+	var payload details
+	if err := json.Unmarshal([]byte(data.Payload), &payload); err != nil {
+		payload = details{} // the text of a log line, not JSON: the code's name says more
+	}
+	code := parseCode(string(data.Code))
+	if code == "" {
+		code = payload.code()
+	}
+	e := Event{
+		ID:          identity(id),
+		Kind:        Stream,
+		Account:     parseSID(string(data.Account)),
+		Code:        code,
+		Level:       parseLevel(string(data.Level)),
+		Description: payload.description(),
+		Resource:    parseSID(string(payload.Resource)),
+		Time:        parseTime(string(data.Created)),
+	}
+	if e.Time.IsZero() {
+		e.Time = parseTime(string(c.Time))
+	}
+	return e, nil
+}
+
+// LogEntry is an entry of Twilio's own log as the Monitor Alerts API returns
+// it. Source: https://www.twilio.com/docs/usage/monitor-alert.
+type LogEntry struct {
+	SID, Account, Code, Level, Text, Resource string
+	Generated                                 string // RFC 3339
+}
+
+// ParseLogEntry makes an Event of an entry of Twilio's log, by the rules of a
+// Debugger webhook. Its text is an encoded form (Msg=…&ErrorCode=…), JSON, or
+// plain words.
+func ParseLogEntry(entry LogEntry) Event {
+	e := Event{
+		ID:       identity(entry.SID),
+		Kind:     Log,
+		Account:  parseSID(entry.Account),
+		Code:     parseCode(entry.Code),
+		Level:    parseLevel(entry.Level),
+		Resource: parseSID(entry.Resource),
+		Time:     parseTime(entry.Generated),
+	}
+	code := ""
+	code, e.Description = parseLogText(entry.Text)
+	if e.Code == "" {
+		e.Code = code
+	}
+	return e
+}
+
+func parseLogText(s string) (code, description string) {
+	var payload details
+	if json.Unmarshal([]byte(s), &payload) == nil {
+		return payload.code(), payload.description()
+	}
+	fields, err := url.ParseQuery(s)
+	if err != nil || !fields.Has("Msg") && !fields.Has("msg") && !fields.Has("ErrorCode") {
+		return "", cleanDescription(s)
+	}
+	msg := fields.Get("Msg")
+	if msg == "" {
+		msg = fields.Get("msg")
+	}
+	return parseCode(leadingDigits(fields.Get("ErrorCode"))), cleanDescription(strings.TrimSpace(msg))
+}
