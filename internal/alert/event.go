@@ -172,14 +172,14 @@ func identity(parts ...string) string {
 		return id
 	}
 	sum := sha256.Sum256([]byte(id))
-	return parts[0] + " " + hex.EncodeToString(sum[:16])
+	return "sha256 " + hex.EncodeToString(sum[:])
 }
 
 const maxDescription = 500 // characters
 
 // phoneNumbers matches what could be a phone number: a plus with digits and
 // their usual separators, or 10 to 15 digits standing alone.
-var phoneNumbers = regexp.MustCompile(`\+[0-9][0-9 ().-]{5,20}[0-9]|\b[0-9]{10,15}\b|\([0-9]{3}\) ?[0-9]{3}-[0-9]{4}`)
+var phoneNumbers = regexp.MustCompile(`\+[0-9][0-9 ().\p{Pd}]{5,}[0-9]|\b[0-9]{10,15}\b|\([0-9]{3}\) ?[0-9]{3}-[0-9]{4}`)
 
 var schemes = strings.NewReplacer("https://", "", "http://", "", "HTTPS://", "", "HTTP://", "")
 
@@ -188,6 +188,9 @@ var schemes = strings.NewReplacer("https://", "", "http://", "", "HTTPS://", "",
 // could take for Twilio's.
 func cleanDescription(s string) string {
 	s = clean(s, maxDescription)
+	if folded := fold(s); strings.Contains(folded, "://") {
+		s = clean(folded, maxDescription) // look-alikes such as "：⁄⁄" must not become a link in GSM-7
+	}
 	for strings.Contains(s, "://") {
 		bare := schemes.Replace(s)
 		if bare == s {

@@ -109,7 +109,9 @@ func parseAlarm(get func(key string) string, token string) (Event, error) {
 type text string
 
 func (t *text) UnmarshalJSON(data []byte) error {
-	*t = textOf(data)
+	if s := textOf(data); s != "" { // a null msg must not wipe out the Msg before it
+		*t = s
+	}
 	return nil
 }
 
@@ -309,8 +311,8 @@ func parseLogText(s string) (code, description string) {
 	if json.Unmarshal([]byte(s), &payload) == nil {
 		return payload.code(), payload.description()
 	}
-	fields, err := url.ParseQuery(s)
-	if err != nil || !fields.Has("Msg") && !fields.Has("msg") && !fields.Has("ErrorCode") {
+	fields, _ := url.ParseQuery(s) // one broken field does not spoil the others
+	if !fields.Has("Msg") && !fields.Has("msg") && !fields.Has("ErrorCode") {
 		return "", cleanDescription(s)
 	}
 	msg := fields.Get("Msg")

@@ -41,11 +41,11 @@ func DefaultText() Text {
 }
 
 // ParseText reads ALERT_TEXT: plain words with {code} {name} {description}
-// {count} {account} {time} {link}, in up to 320 septets. An empty string is
+// {count} {account} {time} {link}, in up to 320 septets. A blank string is
 // the default text, and a text without {link} gets it at its end. It refuses
 // unknown names, and words that leave no room.
 func ParseText(s string) (Text, error) {
-	if s == "" {
+	if strings.TrimSpace(s) == "" {
 		return DefaultText(), nil
 	}
 	text := Text{pieces: split(clean(s, 1000)), limit: longText, custom: true}
@@ -120,7 +120,7 @@ func (t Text) values(a Alert) map[string]string {
 		"level":       map[Level]string{Error: "An error", Warning: "A warning", Info: "A notice"}[a.Event.Level],
 	}
 	if !a.Event.Time.IsZero() {
-		values["time"] = a.Event.Time.Format(minutes)
+		values["time"] = a.Event.Time.UTC().Format(minutes)
 	}
 	if count := values["count"]; count != "" && !t.custom {
 		values["count"] = "(" + count + ")"
@@ -160,17 +160,21 @@ func (t Text) fill(values map[string]string, enc encoding) string {
 func (a Alert) occurrence() string {
 	e, d := a.Event, a.Decision
 	if e.Kind == Alarm {
-		if e.Count <= 1 {
-			return ""
+		var parts []string
+		if e.Count > 1 {
+			parts = append(parts, fmt.Sprintf("%d %s", e.Count, twilioPeriod(e.Period)))
 		}
-		return fmt.Sprintf("%d %s", e.Count, twilioPeriod(e.Period))
+		if a.Late && !e.Time.IsZero() {
+			parts = append(parts, e.Time.UTC().Format(minutes))
+		}
+		return strings.Join(parts, ", ")
 	}
 	s := Ordinal(d.Count)
 	if d.Together {
 		s += " of all"
 	}
 	if a.Late {
-		return fmt.Sprintf("%s of the %s, %s", s, d.Period.unit(), e.Time.Format(minutes))
+		return fmt.Sprintf("%s of the %s, %s", s, d.Period.unit(), e.Time.UTC().Format(minutes))
 	}
 	return s + " " + d.Period.current()
 }
@@ -220,8 +224,11 @@ func HeldText(counts []CodeCount, since time.Time) string {
 	}
 	list := ""
 	if len(parts) > 0 {
-		if all > named {
-			parts = append(parts, fmt.Sprintf("and %d others", all-named))
+		switch others := all - named; {
+		case others == 1:
+			parts = append(parts, "and 1 other")
+		case others > 1:
+			parts = append(parts, fmt.Sprintf("and %d others", others))
 		}
 		list = ": " + strings.Join(parts, ", ")
 	}

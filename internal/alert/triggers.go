@@ -24,8 +24,8 @@ const (
 	Yearly  Period = "yearly"
 )
 
-// start returns the beginning of the period that holds t.
-func (p Period) start(t time.Time) time.Time {
+// Start returns the beginning of the period that holds t, in UTC.
+func (p Period) Start(t time.Time) time.Time {
 	t = t.UTC()
 	switch p {
 	case Hourly:
@@ -272,7 +272,7 @@ func (t Trigger) counter(e Event) Counter {
 	if t.Subjects[0] == anyCode {
 		code = anyCode
 	}
-	return Counter{e.Account, code, t.Period, t.Period.start(e.Time)}
+	return Counter{e.Account, code, t.Period, t.Period.Start(e.Time)}
 }
 
 // Counters returns the counts that e adds one to, none when it counts

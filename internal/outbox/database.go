@@ -1,0 +1,196 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	_ "modernc.org/sqlite"             // the driver "sqlite"
+)
+
+//go:embed schema.sql
+var schema string
+
+// schemaVersion is that of schema.sql.
+const schemaVersion = 1
+
+// database is SQLite or Postgres behind database/sql.
+type database struct {
+	writes *sql.DB // on SQLite a single connection: it has a single writer
+	reads  *sql.DB
+	// skipLocked lets concurrent claims pass each other by. Postgres needs it,
+	// SQLite, with its single writer, neither needs nor knows it.
+	skipLocked string
+}
+
+// openDatabase opens what address names: sqlite:FILE or postgres://….
+func openDatabase(ctx context.Context, address string) (*database, error) {
+	scheme, rest, _ := strings.Cut(address, ":")
+	switch scheme {
+	case "sqlite":
+		return openSQLite(ctx, rest)
+	case "postgres", "postgresql":
+		return openPostgres(ctx, address)
+	}
+	return nil, errors.New("DATABASE_URL must be sqlite:FILE or postgres://user@host/database")
+}
+
+func openSQLite(ctx context.Context, file string) (*database, error) {
+	if file == "" {
+		return nil, errors.New("DATABASE_URL has no file: use sqlite:alerts.db")
+	}
+	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+		return nil, fmt.Errorf("the folder of %s: %w", file, err)
+	}
+	// A commit is on disk when it returns (synchronous=FULL), so that an
+	// answered webhook survives a power cut.
+	settings := url.Values{
+		"_txlock": {"immediate"},
+		"_pragma": {"busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-8000)"},
+	}
+	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
+	writes, err := sql.Open("sqlite", location.String())
+	if err != nil {
+		return nil, err
+	}
+	writes.SetMaxOpenConns(1)
+	settings.Add("_pragma", "query_only(1)")
+	settings.Set("_txlock", "deferred")
+	location.RawQuery = settings.Encode()
+	reads, err := sql.Open("sqlite", location.String())
+	if err != nil {
+		return nil, errors.Join(err, writes.Close())
+	}
+	reads.SetMaxOpenConns(2)
+	db := &database{writes: writes, reads: reads}
+	if err := db.migrate(ctx, ""); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", file, err), db.Close())
+	}
+	return db, nil
+}
+
+func openPostgres(ctx context.Context, address string) (*database, error) {
+	writes, err := sql.Open("pgx", address)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL is no address that pgx understands: use postgres://user:password@host:5432/database")
+	}
+	writes.SetMaxOpenConns(8)
+	writes.SetMaxIdleConns(8)
+	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED"}
+	// Replicas that start together must not create the tables together.
+	if err := db.migrate(ctx, "SELECT pg_advisory_xact_lock(7304001)"); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// migrate creates the tables in an empty database and refuses those of a
+// newer program.
+func (db *database) migrate(ctx context.Context, lock string) error {
+	return db.transact(ctx, func(tx *sql.Tx) error {
+		if lock != "" {
+			if _, err := tx.ExecContext(ctx, lock); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS outbox_schema (version BIGINT NOT NULL)`); err != nil {
+			return err
+		}
+		var version int64
+		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM outbox_schema`).Scan(&version); err != nil {
+			return err
+		}
+		if version > schemaVersion {
+			return fmt.Errorf("written by a newer program (schema %d, this one knows %d): start that one", version, schemaVersion)
+		}
+		if version == schemaVersion {
+			return nil
+		}
+		for statement := range strings.SplitSeq(strings.TrimSpace(schema), ";\n") {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("creating the tables: %w", err)
+			}
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO outbox_schema (version) VALUES ($1)`, schemaVersion)
+		return err
+	})
+}
+
+// Close closes the connections.
+func (db *database) Close() error {
+	if db.reads == db.writes {
+		return db.writes.Close()
+	}
+	return errors.Join(db.reads.Close(), db.writes.Close())
+}
+
+// errAgain makes transact run a transaction again.
+var errAgain = errors.New("another replica was faster")
+
+// transact runs do in a transaction, and again when another replica was
+// faster. Nothing is stored unless it returns nil.
+func (db *database) transact(ctx context.Context, do func(*sql.Tx) error) error {
+	for try := 1; ; try++ {
+		err := db.attempt(ctx, do)
+		var postgres *pgconn.PgError
+		deadlock := errors.As(err, &postgres) && (postgres.Code == "40P01" || postgres.Code == "40001")
+		if try < 5 && (deadlock || errors.Is(err, errAgain)) {
+			continue
+		}
+		return err
+	}
+}
+
+func (db *database) attempt(ctx context.Context, do func(*sql.Tx) error) error {
+	tx, err := db.writes.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		tx.Rollback() // the first error tells more
+		return err
+	}
+	return tx.Commit()
+}
+
+// values writes a list of rows of placeholders: ($1,$2),($3,$4).
+func values(rows, columns int) string {
+	b := make([]byte, 0, rows*columns*6)
+	for n := range rows * columns {
+		switch {
+		case n == 0:
+			b = append(b, '(')
+		case n%columns == 0:
+			b = append(b, "),("...)
+		default:
+			b = append(b, ',')
+		}
+		b = append(b, '$')
+		b = strconv.AppendInt(b, int64(n+1), 10)
+	}
+	return string(append(b, ')'))
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

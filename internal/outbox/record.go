@@ -1,0 +1,420 @@
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+const (
+	// commitTimeout bounds a commit: a webhook is answered within 5 s, and
+	// Event Streams waits no longer.
+	commitTimeout = 4 * time.Second
+	// maxBatch is about how many events share a commit.
+	maxBatch = 512
+	// lateAfter is the age from which an SMS says when it happened.
+	lateAfter = 10 * time.Minute
+)
+
+// ErrClosed is returned by Record once the outbox closes.
+var ErrClosed = errors.New("the outbox is closed")
+
+// Result is what became of an event.
+type Result struct {
+	// Text is that of the alert's SMS, empty where there is no alert or it is
+	// held back.
+	Text string
+	// Reason says why there is no SMS.
+	Reason string
+}
+
+// String returns what to answer: the text of the alert, or why there is none.
+func (r Result) String() string { return cmp.Or(r.Text, r.Reason) }
+
+// The reasons that only the outbox knows.
+const (
+	seenBefore = "seen before"
+	ownSMS     = "an SMS of our own"
+	alerted    = "alerted"
+)
+
+// delivery is the events of one request, waiting for the commit that stores
+// them.
+type delivery struct {
+	events  []alert.Event
+	results []Result
+	err     error
+	done    chan struct{}
+}
+
+// Record stores events and what follows from them, and returns one result for
+// each. They are on disk when it returns nil; on an error nothing is stored.
+// Twice the same event is stored once. Deliveries that arrive while a commit
+// is under way share the next.
+func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	d := &delivery{events: events, done: make(chan struct{})}
+	select {
+	case o.queue <- d:
+	case <-o.stopped:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the outbox: %w", ctx.Err())
+	}
+	<-d.done
+	if d.err != nil {
+		return nil, fmt.Errorf("storing in the outbox: %w", d.err)
+	}
+	return d.results, nil
+}
+
+// commitAll commits deliveries until ctx ends, in one transaction those that
+// wait.
+func (o *Outbox) commitAll(ctx context.Context) {
+	defer close(o.stopped)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case d := <-o.queue:
+			o.commit(o.collect(d))
+		}
+	}
+}
+
+// collect returns d and the deliveries that wait behind it.
+func (o *Outbox) collect(d *delivery) []*delivery {
+	batch, events := []*delivery{d}, len(d.events)
+	for events < maxBatch {
+		select {
+		case d := <-o.queue:
+			batch = append(batch, d)
+			events += len(d.events)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (o *Outbox) commit(batch []*delivery) {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	begin := time.Now()
+	var r *recording
+	err := o.db.transact(ctx, func(tx *sql.Tx) error {
+		r = newRecording(o.options, time.Now(), batch)
+		return r.store(ctx, tx)
+	})
+	for _, d := range batch {
+		d.err = err
+		close(d.done)
+	}
+	if err != nil {
+		return
+	}
+	o.options.Observer.Committed(len(r.entries), time.Since(begin))
+	for _, e := range r.entries {
+		o.options.Observer.Recorded(e.event, *e.result)
+	}
+	if len(r.sms) > 0 {
+		o.wakeWorker()
+	}
+}
+
+func (o *Outbox) wakeWorker() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// entry is an event on its way into the outbox.
+type entry struct {
+	event    alert.Event
+	result   *Result
+	decision string
+}
+
+// recording is one transaction's work on a batch of deliveries.
+type recording struct {
+	options Options
+	now     time.Time
+	entries []*entry
+	// deliveries hold the entries of each delivery, in order.
+	deliveries [][]*entry
+	counts     map[alert.Counter]int64
+	sms        []message
+}
+
+// message is an SMS to be stored.
+type message struct {
+	alert.SMS
+	event  alert.Event
+	status Status
+}
+
+func newRecording(options Options, now time.Time, batch []*delivery) *recording {
+	r := &recording{options: options, now: now, counts: make(map[alert.Counter]int64)}
+	for _, d := range batch {
+		d.results = make([]Result, len(d.events))
+		entries := make([]*entry, len(d.events))
+		for i, event := range d.events {
+			if event.ID == "" {
+				event.ID = "new " + rand.Text()
+			}
+			event.Time = r.happened(event)
+			entries[i] = &entry{event: event, result: &d.results[i]}
+		}
+		r.deliveries = append(r.deliveries, entries)
+		r.entries = append(r.entries, entries...)
+	}
+	return r
+}
+
+// happened returns when e happened, as far as that can be believed. Twilio
+// delivers for four hours at most: what claims to be older than news, or to
+// come from the future, has a wrong date, and happened now. Only Twilio's log
+// reaches further back.
+func (r *recording) happened(e alert.Event) time.Time {
+	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.Log && e.Kind != alert.Alarm
+	if e.Time.IsZero() || e.Time.After(r.now) || old {
+		return r.now
+	}
+	return e.Time
+}
+
+// store asks, counts, decides and writes, in the order in which replicas can
+// do it side by side: the counters' rows are locked before events are written.
+func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
+	if err := r.dropSeen(ctx, tx); err != nil {
+		return err
+	}
+	if err := r.dropOwn(ctx, tx); err != nil {
+		return err
+	}
+	if err := r.count(ctx, tx); err != nil {
+		return err
+	}
+	r.decide()
+	if err := r.admit(ctx, tx); err != nil {
+		return err
+	}
+	if err := r.insertEvents(ctx, tx); err != nil {
+		return err
+	}
+	return insertSMS(ctx, tx, r.sms, r.now)
+}
+
+// dropSeen decides the events that are already known, here or in the batch.
+func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
+	ids := make([]any, len(r.entries))
+	for i, e := range r.entries {
+		ids[i] = e.event.ID
+	}
+	seen, err := selectIn(ctx, tx, `SELECT id FROM events WHERE id IN `, ids)
+	if err != nil {
+		return fmt.Errorf("looking for known events: %w", err)
+	}
+	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool {
+		if seen[e.event.ID] {
+			e.decide(seenBefore)
+			return true
+		}
+		seen[e.event.ID] = true
+		return false
+	})
+	return nil
+}
+
+// dropOwn decides the events about SMS that we sent, and notes them there: a
+// failing alert must not breed alerts.
+func (r *recording) dropOwn(ctx context.Context, tx *sql.Tx) error {
+	var resources []any
+	for _, e := range r.entries {
+		if isMessage(e.event.Resource) {
+			resources = append(resources, e.event.Resource)
+		}
+	}
+	own, err := selectIn(ctx, tx, `SELECT sid FROM sms WHERE sid IN `, resources)
+	if err != nil {
+		return fmt.Errorf("looking for SMS of our own: %w", err)
+	}
+	for _, e := range r.entries {
+		if !own[e.event.Resource] {
+			continue
+		}
+		e.decide(ownSMS)
+		if _, err := tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE sid = $2`, e.event.Code, e.event.Resource); err != nil {
+			return fmt.Errorf("noting an error on our SMS: %w", err)
+		}
+	}
+	return nil
+}
+
+// isMessage reports whether sid is of a message, which may be one of ours.
+func isMessage(sid string) bool {
+	return strings.HasPrefix(sid, "SM") || strings.HasPrefix(sid, "MM")
+}
+
+// count adds the undecided events to their counters, and leaves in r.counts
+// what each counter was before.
+func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
+	added := make(map[alert.Counter]int64)
+	for _, e := range r.entries {
+		if e.decision != "" {
+			continue
+		}
+		for _, c := range r.options.Triggers.Counters(e.event) {
+			added[c]++
+		}
+		if c, ok := chartCounter(e.event, r.now); ok {
+			added[c]++
+		}
+	}
+	counts, err := addCounts(ctx, tx, added)
+	if err != nil {
+		return err
+	}
+	for c, n := range counts {
+		r.counts[c] = n - added[c]
+	}
+	return nil
+}
+
+// addCounts adds to the counters and returns their new values. It writes them
+// in sorted order, so that replicas lock them in one order.
+func addCounts(ctx context.Context, tx *sql.Tx, added map[alert.Counter]int64) (map[alert.Counter]int64, error) {
+	counters := slices.SortedFunc(maps.Keys(added), func(a, b alert.Counter) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Period, b.Period), a.Start.Compare(b.Start))
+	})
+	counts := make(map[alert.Counter]int64, len(added))
+	for chunk := range slices.Chunk(counters, maxRows) {
+		var args []any
+		for _, c := range chunk {
+			args = append(args, c.Account, c.Code, string(c.Period), millis(c.Start), added[c])
+		}
+		rows, err := tx.QueryContext(ctx, `INSERT INTO counts (account, code, period, start, n) VALUES `+values(len(chunk), 5)+
+			` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("counting: %w", err)
+		}
+		for rows.Next() {
+			var c alert.Counter
+			var start, n int64
+			if err := rows.Scan(&c.Account, &c.Code, &c.Period, &start, &n); err != nil {
+				return nil, errors.Join(err, rows.Close())
+			}
+			c.Start = fromMillis(start)
+			counts[c] = n
+		}
+		if err := rows.Err(); err != nil {
+			return nil, fmt.Errorf("counting: %w", err)
+		}
+	}
+	return counts, nil
+}
+
+// decide asks the triggers, delivery by delivery, and writes the SMS.
+func (r *recording) decide() {
+	next := func(c alert.Counter) int64 {
+		r.counts[c]++
+		return r.counts[c]
+	}
+	for _, delivery := range r.deliveries {
+		var undecided []*entry
+		var events []alert.Event
+		for _, e := range delivery {
+			if e.decision == "" {
+				undecided = append(undecided, e)
+				events = append(events, e.event)
+			}
+		}
+		for i, decision := range r.options.Triggers.Decide(events, next) {
+			r.follow(undecided[i], decision)
+		}
+	}
+}
+
+// follow writes the SMS of an alert, or why there is none.
+func (r *recording) follow(e *entry, decision alert.Decision) {
+	age := r.now.Sub(e.event.Time)
+	switch {
+	case !decision.Alert:
+		e.decide(decision.Reason)
+		return
+	case e.event.Kind == alert.Log && age > r.options.GiveUpAfter:
+		e.decide("too old to alert: it happened at " + e.event.Time.Format(time.RFC3339))
+		return
+	}
+	late := age > lateAfter && e.event.Kind != alert.Alarm
+	e.result.Text = r.options.Text.Render(alert.Alert{Event: e.event, Decision: decision, Late: late})
+	e.decision = alerted
+	for _, to := range r.options.Recipients {
+		r.sms = append(r.sms, message{alert.SMS{ID: rand.Text(), To: to, Body: e.result.Text}, e.event, Pending})
+	}
+}
+
+func (e *entry) decide(reason string) {
+	e.decision = reason
+	e.result.Reason = reason
+}
+
+// insertEvents writes the events. When another replica wrote one of them since
+// dropSeen looked, everything is asked again.
+func (r *recording) insertEvents(ctx context.Context, tx *sql.Tx) error {
+	slices.SortFunc(r.entries, func(a, b *entry) int { return cmp.Compare(a.event.ID, b.event.ID) })
+	for chunk := range slices.Chunk(r.entries, maxRows) {
+		args := make([]any, 0, 10*len(chunk))
+		for _, e := range chunk {
+			ev := e.event
+			args = append(args, ev.ID, millis(r.now), millis(ev.Time), string(ev.Kind), ev.Account, ev.Code, string(ev.Level), ev.Description, ev.Resource, e.decision)
+		}
+		done, err := tx.ExecContext(ctx, `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) VALUES `+
+			values(len(chunk), 10)+` ON CONFLICT (id) DO NOTHING`, args...)
+		if err != nil {
+			return fmt.Errorf("storing events: %w", err)
+		}
+		if n, err := done.RowsAffected(); err != nil || int(n) != len(chunk) {
+			return errors.Join(errAgain, err)
+		}
+	}
+	return nil
+}
+
+// maxRows is how many rows go into one statement.
+const maxRows = 256
+
+// selectIn returns the values of a column that are among keys, of a query
+// that ends in IN.
+func selectIn(ctx context.Context, tx *sql.Tx, query string, keys []any) (map[string]bool, error) {
+	found := make(map[string]bool)
+	for chunk := range slices.Chunk(keys, maxRows) {
+		rows, err := tx.QueryContext(ctx, query+values(1, len(chunk)), chunk...)
+		if err != nil {
+			return nil, err
+		}
+		for rows.Next() {
+			var key string
+			if err := rows.Scan(&key); err != nil {
+				return nil, errors.Join(err, rows.Close())
+			}
+			found[key] = true
+		}
+		if err := rows.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}

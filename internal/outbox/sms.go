@@ -1,0 +1,258 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+// Status is where an SMS stands.
+type Status string
+
+// The statuses of an SMS. Sending means that a worker may be sending it, or
+// that an attempt was made of which nobody knows whether Twilio accepted it.
+const (
+	Pending     Status = "pending"
+	Sending     Status = "sending"
+	Sent        Status = "sent"
+	Delivered   Status = "delivered"
+	Undelivered Status = "undelivered"
+	Failed      Status = "failed"
+	Held        Status = "held"
+)
+
+const (
+	// sendTimeout bounds one attempt, the look into Twilio's log included.
+	sendTimeout = 15 * time.Second
+	// lease is how long a claimed SMS belongs to its worker: longer than an
+	// attempt and its settlement, so that nobody else sends meanwhile.
+	lease = 20 * time.Second
+	// logLag is how long Twilio's message log may take to show an SMS.
+	logLag = 10 * time.Second
+
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+)
+
+// insertSMS writes SMS, due at once unless they are held.
+func insertSMS(ctx context.Context, tx *sql.Tx, all []message, now time.Time) error {
+	for chunk := range slices.Chunk(all, maxRows) {
+		var args []any
+		for _, m := range chunk {
+			resource := m.event.Resource
+			if !isMessage(resource) {
+				resource = ""
+			}
+			args = append(args, m.ID, m.event.ID, m.event.Code, resource, m.To, m.Body, string(m.status), millis(now), millis(now))
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO sms (id, event, code, resource, recipient, body, status, created, next_at) VALUES `+
+			values(len(chunk), 9), args...); err != nil {
+			return fmt.Errorf("storing SMS: %w", err)
+		}
+	}
+	return nil
+}
+
+// claim is an SMS that a worker may send until its lease ends.
+type claim struct {
+	alert.SMS
+	event    string
+	created  time.Time
+	began    time.Time // of this attempt
+	attempts int
+	own      bool // about an SMS of ours: not to be sent
+}
+
+// claim takes up to limit SMS that are due. One about a message waits while
+// any SMS that was being sent when it was recorded may turn out to be that
+// message: see dropOwn.
+func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
+	rows, err := o.db.writes.QueryContext(ctx, `UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $2,
+			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
+		WHERE id IN (
+			SELECT id FROM sms AS due WHERE status IN ('pending', 'sending') AND next_at <= $1
+				AND (status = 'sending' OR resource = '' OR NOT EXISTS (
+					SELECT 1 FROM sms AS other WHERE other.status = 'sending' AND other.attempt_at <= due.created))
+			ORDER BY next_at LIMIT $3 `+o.db.skipLocked+`)
+		RETURNING id, event, recipient, body, created, attempts, doubt_since,
+			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
+		millis(now), millis(now.Add(lease)), limit)
+	if err != nil {
+		return nil, fmt.Errorf("claiming SMS: %w", err)
+	}
+	defer rows.Close()
+	var claims []claim
+	for rows.Next() {
+		c := claim{began: now}
+		var created, doubtSince int64
+		if err := rows.Scan(&c.ID, &c.event, &c.To, &c.Body, &created, &c.attempts, &doubtSince, &c.own); err != nil {
+			return nil, err
+		}
+		c.created, c.DoubtSince = fromMillis(created), fromMillis(doubtSince)
+		claims = append(claims, c)
+	}
+	return claims, rows.Err()
+}
+
+// known returns the SIDs of other SMS like c since its doubt began.
+func (o *Outbox) known(ctx context.Context, c claim) ([]string, error) {
+	rows, err := o.db.reads.QueryContext(ctx, `SELECT sid FROM sms WHERE sid IS NOT NULL AND recipient = $1 AND body = $2 AND id <> $3 AND sent_at > $4`,
+		c.To, c.Body, c.ID, millis(c.DoubtSince.Add(-time.Hour)))
+	if err != nil {
+		return nil, fmt.Errorf("looking for SMS of the same text: %w", err)
+	}
+	defer rows.Close()
+	var sids []string
+	for rows.Next() {
+		var sid string
+		if err := rows.Scan(&sid); err != nil {
+			return nil, err
+		}
+		sids = append(sids, sid)
+	}
+	return sids, rows.Err()
+}
+
+// settleAccepted notes that Twilio accepted c. A SID that another SMS has
+// already cannot be this one's: it stays in doubt.
+func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now time.Time) error {
+	return o.db.transact(ctx, func(tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = 'sent', sid = $1, sent_at = $2, error = ''
+			WHERE id = $3 AND sid IS NULL AND NOT EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = $1)`, sid, millis(now), c.ID)
+		if err != nil {
+			return err
+		}
+		if n, err := done.RowsAffected(); n > 0 || err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE id = $2 AND sid IS NULL AND status = 'sending'`, millis(now.Add(logLag)), c.ID)
+		return err
+	})
+}
+
+// settleFailed notes a failed attempt and when to try again, or that there is
+// no more to try. It returns the status that the SMS has now.
+func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendError, now time.Time) (Status, error) {
+	status, next := Pending, now.Add(max(backoff(c.attempts), failure.RetryAfter))
+	switch {
+	case failure.Outcome == alert.Refused, now.Sub(c.created) > o.options.GiveUpAfter:
+		status = Failed
+	case failure.Outcome == alert.InDoubt:
+		status, next = Sending, now.Add(max(backoff(c.attempts), logLag))
+	case !c.DoubtSince.IsZero():
+		status = Sending // the doubt about an earlier attempt stays
+	}
+	reason := failure.Code
+	if reason == "" {
+		reason = oneLine(failure.Err.Error())
+	}
+	_, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3
+		WHERE id = $4 AND status = 'sending' AND attempt_at = $5`, string(status), millis(next), reason, c.ID, millis(c.began))
+	return status, err
+}
+
+// oneLine makes an error fit for a column: Postgres refuses NUL and broken
+// UTF-8.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(strings.ReplaceAll(s, "\x00", " ")), " ")
+	return strings.ToValidUTF8(s[:min(len(s), 200)], "")
+}
+
+// backoff returns the pause after an attempt: 1 s doubling to 5 min, less a
+// random part of up to a half, so that what failed together does not return
+// together.
+func backoff(attempts int) time.Duration {
+	pause := lastRetry
+	if attempts < 10 {
+		pause = min(firstRetry<<max(attempts-1, 0), lastRetry)
+	}
+	return pause - rand.N(pause/2)
+}
+
+// retract takes back an alert that turned out to be about an SMS of our own.
+func (o *Outbox) retract(ctx context.Context, c claim) error {
+	return o.db.transact(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM sms WHERE id = $1`, c.ID); err != nil {
+			return err
+		}
+		var e alert.Event
+		var happened int64
+		err := tx.QueryRowContext(ctx, `UPDATE events SET decision = $1 WHERE id = $2 AND decision <> $1
+			RETURNING kind, account, code, level, resource, happened`, ownSMS, c.event).Scan(&e.Kind, &e.Account, &e.Code, &e.Level, &e.Resource, &happened)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // done with the SMS to another recipient
+		}
+		if err != nil {
+			return err
+		}
+		e.Time = fromMillis(happened)
+		taken := make(map[alert.Counter]int64)
+		for _, counter := range o.options.Triggers.Counters(e) {
+			taken[counter] = -1
+		}
+		if _, err := addCounts(ctx, tx, taken); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE sid = $2`, e.Code, e.Resource)
+		return err
+	})
+}
+
+// nextDue returns when the next SMS is due, zero when none waits.
+func (o *Outbox) nextDue(ctx context.Context) (time.Time, error) {
+	var at int64
+	err := o.db.reads.QueryRowContext(ctx, `SELECT COALESCE(MIN(next_at), 0) FROM sms WHERE status IN ('pending', 'sending')`).Scan(&at)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("looking for the next SMS: %w", err)
+	}
+	return fromMillis(at), nil
+}
+
+// reported maps Twilio's words to ours. Statuses only move forward, from sent
+// to one of the others.
+var reported = map[string]Status{
+	"accepted": Sent, "scheduled": Sent, "queued": Sent, "sending": Sent, "sent": Sent,
+	"delivered": Delivered, "read": Delivered, "undelivered": Undelivered, "failed": Undelivered, "canceled": Undelivered,
+}
+
+// Deliver notes what became of an SMS and returns whether that was news. A
+// report of an SMS whose acceptance was in doubt settles the doubt.
+func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
+	status, ok := reported[r.Status]
+	if !ok {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	news := false
+	err := o.db.transact(ctx, func(tx *sql.Tx) error {
+		now := millis(time.Now())
+		// Callbacks come in any order, and before the answer to our own call.
+		if _, err := tx.ExecContext(ctx, `UPDATE sms SET sid = $1, status = 'sent', sent_at = $2, error = '' WHERE id = $3 AND sid IS NULL
+			AND status IN ('pending', 'sending', 'failed') AND NOT EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = $1)`, r.SID, now, r.ID); err != nil {
+			return err
+		}
+		if status == Sent {
+			return nil
+		}
+		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = $1, error = $2 WHERE sid = $3 AND status = 'sent'`,
+			string(status), r.Code, r.SID)
+		if err != nil {
+			return err
+		}
+		n, err := done.RowsAffected()
+		news = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("noting a delivery report: %w", err)
+	}
+	return news, nil
+}

@@ -1,0 +1,235 @@
+// Package twiliotest is a stand-in for Twilio's REST API over real HTTP, for
+// tests: it accepts SMS and lists them as Twilio does, and fails in the ways
+// Twilio fails.
+package twiliotest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Credentials of the account that the stand-in knows.
+const (
+	AccountSID = "AC0123456789abcdef0123456789abcdef"
+	AuthToken  = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+)
+
+// Message is an SMS that the stand-in accepted.
+type Message struct {
+	SID     string
+	Form    url.Values // To, From or MessagingServiceSid, Body, StatusCallback
+	Created time.Time
+}
+
+// Fault is a way in which an attempt to send an SMS goes wrong.
+type Fault string
+
+// The faults. Those with After accept the SMS first.
+const (
+	TooManyRequests  Fault = "429"
+	RetryAfter       Fault = "429 with Retry-After: 2"
+	ServerError      Fault = "500"
+	ServerErrorAfter Fault = "500 after accepting"
+	BadGateway       Fault = "HTML 502"
+	BadGatewayAfter  Fault = "HTML 502 after accepting"
+	Reset            Fault = "connection reset"
+	ResetAfter       Fault = "connection reset after accepting"
+	Silence          Fault = "no answer"
+	SilenceAfter     Fault = "no answer after accepting"
+	Unauthorized     Fault = "401"
+	Unsubscribed     Fault = "400 with error 21610"
+)
+
+// Server is the stand-in.
+type Server struct {
+	// URL is its base, for TWILIO_BASE_URL.
+	URL string
+	// Lag is how long accepted SMS stay out of the list.
+	Lag time.Duration
+	// Latency is how long it takes to answer.
+	Latency time.Duration
+	// Fault returns what goes wrong with the nth attempt to send, from 1, or
+	// "". It may be nil.
+	Fault func(n int, form url.Values) Fault
+	// Accepted, where set, is called with each accepted SMS before the answer.
+	Accepted func(Message)
+
+	mux      *http.ServeMux
+	mu       sync.Mutex
+	messages []Message
+	attempts int
+	lists    int
+	done     chan struct{}
+}
+
+// New returns a stand-in that runs until the test ends. Set its fields before
+// the first request.
+func New(t testing.TB) *Server {
+	s := &Server{mux: http.NewServeMux(), done: make(chan struct{})}
+	s.mux.HandleFunc("POST /2010-04-01/Accounts/{account}/Messages.json", s.create)
+	s.mux.HandleFunc("GET /2010-04-01/Accounts/{account}/Messages.json", s.list)
+	server := httptest.NewServer(http.HandlerFunc(s.authorized))
+	s.URL = server.URL
+	t.Cleanup(func() {
+		close(s.done)
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return s
+}
+
+// Messages returns what was accepted so far.
+func (s *Server) Messages() []Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.messages)
+}
+
+// Attempts returns how often an SMS was to be sent.
+func (s *Server) Attempts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attempts
+}
+
+// Lists returns how many pages of the message log were read.
+func (s *Server) Lists() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists
+}
+
+// authorized serves requests with the right credentials.
+func (s *Server) authorized(w http.ResponseWriter, r *http.Request) {
+	if user, password, _ := r.BasicAuth(); user != AccountSID || password != AuthToken {
+		refuse(w, http.StatusUnauthorized, 20003, "Authenticate")
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func (s *Server) create(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		refuse(w, http.StatusBadRequest, 20001, err.Error())
+		return
+	}
+	s.mu.Lock()
+	s.attempts++
+	n := s.attempts
+	s.mu.Unlock()
+	fault := Fault("")
+	if s.Fault != nil {
+		fault = s.Fault(n, r.PostForm)
+	}
+	time.Sleep(s.Latency)
+	switch fault {
+	case "", ServerErrorAfter, BadGatewayAfter, ResetAfter, SilenceAfter:
+		m := s.accept(r.PostForm)
+		if fault == "" {
+			answer(w, http.StatusCreated, m.json())
+			return
+		}
+	}
+	s.fail(w, r, fault)
+}
+
+func (s *Server) accept(form url.Values) Message {
+	m := Message{SID: NewSID("SM"), Form: form, Created: time.Now()}
+	s.mu.Lock()
+	s.messages = append(s.messages, m)
+	s.mu.Unlock()
+	if s.Accepted != nil {
+		s.Accepted(m)
+	}
+	return m
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, fault Fault) {
+	switch fault {
+	case RetryAfter:
+		w.Header().Set("Retry-After", "2")
+		refuse(w, http.StatusTooManyRequests, 20429, "Too Many Requests")
+	case TooManyRequests:
+		refuse(w, http.StatusTooManyRequests, 20429, "Too Many Requests")
+	case ServerError, ServerErrorAfter:
+		refuse(w, http.StatusInternalServerError, 20500, "Internal Server Error")
+	case BadGateway, BadGatewayAfter:
+		w.WriteHeader(http.StatusBadGateway)
+		io.WriteString(w, "<html><body>502 Bad Gateway</body></html>")
+	case Unauthorized:
+		refuse(w, http.StatusUnauthorized, 20003, "Authenticate")
+	case Unsubscribed:
+		refuse(w, http.StatusBadRequest, 21610, "Attempt to send to unsubscribed recipient")
+	case Silence, SilenceAfter:
+		select {
+		case <-s.done:
+		case <-r.Context().Done():
+		}
+		panic(http.ErrAbortHandler)
+	default:
+		panic(http.ErrAbortHandler) // cuts the connection
+	}
+}
+
+// list answers a page of the message log, the newest first.
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	size, _ := strconv.Atoi(query.Get("PageSize"))
+	size = max(size, 1)
+	page, _ := strconv.Atoi(query.Get("Page"))
+	s.mu.Lock()
+	s.lists++
+	var found []map[string]any
+	for _, m := range slices.Backward(s.messages) {
+		if m.Form.Get("To") == query.Get("To") && time.Since(m.Created) >= s.Lag {
+			found = append(found, m.json())
+		}
+	}
+	s.mu.Unlock()
+	from, to := min(page*size, len(found)), min((page+1)*size, len(found))
+	body := map[string]any{"messages": found[from:to], "page": page, "page_size": size, "next_page_uri": nil}
+	if to < len(found) {
+		query.Set("Page", strconv.Itoa(page+1))
+		query.Set("PageToken", "PA"+found[to]["sid"].(string))
+		body["next_page_uri"] = r.URL.Path + "?" + query.Encode()
+	}
+	answer(w, http.StatusOK, body)
+}
+
+func (m Message) json() map[string]any {
+	return map[string]any{
+		"sid": m.SID, "status": "queued", "direction": "outbound-api", "to": m.Form.Get("To"), "body": m.Form.Get("Body"),
+		"date_created": m.Created.UTC().Format(time.RFC1123Z), "date_sent": nil, "error_code": nil, "num_segments": "1",
+	}
+}
+
+// NewSID returns a SID with a prefix of two letters.
+func NewSID(prefix string) string {
+	b := make([]byte, 16)
+	rand.Read(b)
+	return prefix + hex.EncodeToString(b)
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body)
+}
+
+func refuse(w http.ResponseWriter, status, code int, message string) {
+	answer(w, status, map[string]any{
+		"code": code, "message": message, "status": status,
+		"more_info": fmt.Sprintf("https://www.twilio.com/docs/errors/%d", code),
+	})
+}

@@ -1,0 +1,219 @@
+// Twilio-error-sms is a webhook server that turns what Twilio says of errors
+// in an application into SMS: POST /error_trigger takes App Monitor triggers,
+// Alarms, Debugger webhooks and Event Streams, and each alert goes to the
+// phones of ALERT_TO once, with the link to the error's documentation.
+//
+// Usage:
+//
+//	twilio-error-sms              serve; settings come from the environment and .env
+//	twilio-error-sms healthcheck  exit 0 if the server on this machine is well
+//
+// README.md tells how to set it up.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"twilio-error-sms/internal/outbox"
+	"twilio-error-sms/internal/sms"
+)
+
+// stopTimeout bounds the end: requests and SMS in flight by then are settled
+// at the next start.
+const stopTimeout = 10 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	getenv, err := environment(".env")
+	if err == nil {
+		err = run(ctx, os.Args[1:], getenv, os.Stdout, os.Stderr)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "twilio-error-sms: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program: it serves, or runs the subcommand of args, until ctx
+// ends. SMS of a dry run and answers of subcommands go to stdout, the log to
+// stderr.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return serve(ctx, getenv, stdout, stderr)
+	}
+	switch args[0] {
+	case "healthcheck":
+		return healthcheck(ctx, getenv, stdout)
+	case "help", "-h", "-help", "--help":
+		_, err := io.WriteString(stdout, usage)
+		return err
+	}
+	return fmt.Errorf("unknown subcommand %q\n%s", args[0], usage)
+}
+
+const usage = `usage: twilio-error-sms [subcommand]
+
+Without a subcommand it serves webhooks of Twilio and texts alerts; settings
+come from the environment and from .env, see README.md and .env.example.
+
+  healthcheck   ask the server on this machine whether it is well
+  help          print this
+`
+
+// serve runs the server until ctx ends.
+func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Writer) error {
+	config, err := LoadConfig(getenv)
+	if err != nil {
+		return fmt.Errorf("settings:\n%w", err)
+	}
+	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: config.LogLevel}))
+	box, err := outbox.Open(ctx, config.DatabaseURL, outbox.Options{
+		Triggers:    config.Triggers,
+		Text:        config.Text,
+		Recipients:  config.To,
+		PerHour:     config.PerHour,
+		GiveUpAfter: config.GiveUpAfter,
+		KeepFor:     config.KeepFor,
+		Logger:      logger,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", config.Addr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listening (choose another ADDR or PORT): %w", err), box.Close())
+	}
+	logger.Info("listening", "addr", listener.Addr().String(), "settings", config)
+	server := newServer(NewHandler(config, box, logger), logger)
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+
+	background, stopBackground := context.WithCancel(ctx)
+	defer stopBackground()
+	var tasks sync.WaitGroup
+	worker := outbox.NewWorker(box, newSender(config, stdout))
+	tasks.Go(func() { worker.Run(background) })
+	tasks.Go(func() { purge(background, box, logger) })
+
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serving: %w", err)
+	}
+	logger.Info("stopping")
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	stopBackground()
+	if slow := server.Shutdown(deadline); slow != nil {
+		server.Close()
+	}
+	if !waitFor(deadline, &tasks) {
+		logger.Warn("SMS in flight left for the next start")
+	}
+	return errors.Join(err, box.Close())
+}
+
+// newSender returns what takes SMS to phones.
+func newSender(config Config, stdout io.Writer) outbox.Sender {
+	if config.DryRun {
+		return sms.NewConsole(stdout)
+	}
+	callback := ""
+	if config.PublicURL != "" {
+		callback = config.PublicURL + "/message_status"
+	}
+	return sms.NewTwilio(config.Account, config.From, callback)
+}
+
+// newServer returns a server that slow clients and endless headers do not hold
+// up.
+func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	const slack = 4096 // that net/http adds to MaxHeaderBytes
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64<<10 - slack,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+}
+
+// purge deletes old history every hour until ctx ends.
+func purge(ctx context.Context, box *outbox.Outbox, logger *slog.Logger) {
+	for {
+		if err := box.Purge(ctx); err != nil && ctx.Err() == nil {
+			logger.Error("old history stays", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Hour):
+		}
+	}
+}
+
+// waitFor waits for tasks until ctx ends, and reports whether they did first.
+func waitFor(ctx context.Context, tasks *sync.WaitGroup) bool {
+	done := make(chan struct{})
+	go func() {
+		tasks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// healthcheck asks the server on this machine whether it is well.
+func healthcheck(ctx context.Context, getenv func(string) string, stdout io.Writer) error {
+	s := &settings{getenv: getenv}
+	var config Config
+	s.addresses(&config)
+	if err := errors.Join(s.problems...); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(config.Addr)
+	if err != nil {
+		return fmt.Errorf("reading ADDR: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("is the server running? %w", err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
+	if err != nil {
+		return fmt.Errorf("reading the answer of /healthz: %w", err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("not well: %s", body)
+	}
+	_, err = stdout.Write(body)
+	return err
+}
