@@ -79,15 +79,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		return fmt.Errorf("settings:\n%w", err)
 	}
 	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: config.LogLevel}))
-	box, err := outbox.Open(ctx, config.DatabaseURL, outbox.Options{
-		Triggers:    config.Triggers,
-		Text:        config.Text,
-		Recipients:  config.To,
-		PerHour:     config.PerHour,
-		GiveUpAfter: config.GiveUpAfter,
-		KeepFor:     config.KeepFor,
-		Logger:      logger,
-	})
+	box, err := outbox.Open(ctx, config.DatabaseURL, outboxOptions(config, logger))
 	if err != nil {
 		return err
 	}
@@ -123,6 +115,18 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		logger.Warn("SMS in flight left for the next start")
 	}
 	return errors.Join(err, box.Close())
+}
+
+func outboxOptions(config Config, logger *slog.Logger) outbox.Options {
+	return outbox.Options{
+		Triggers:    config.Triggers,
+		Text:        config.Text,
+		Recipients:  config.To,
+		PerHour:     config.PerHour,
+		GiveUpAfter: config.GiveUpAfter,
+		KeepFor:     config.KeepFor,
+		Logger:      logger,
+	}
 }
 
 // newSender returns what takes SMS to phones.
