@@ -80,15 +80,21 @@ func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, er
 }
 
 // commitAll commits deliveries until ctx ends, in one transaction those that
-// wait.
+// wait, and now and then what the chart has to show of them.
 func (o *Outbox) commitAll(ctx context.Context) {
 	defer close(o.stopped)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	chart := make(map[alert.Counter]int64)
 	for {
 		select {
 		case <-ctx.Done():
+			o.storeChart(chart)
 			return
+		case <-tick.C:
+			o.storeChart(chart)
 		case d := <-o.queue:
-			o.commit(o.collect(d))
+			o.commit(o.collect(d), chart)
 		}
 	}
 }
@@ -108,7 +114,7 @@ func (o *Outbox) collect(d *delivery) []*delivery {
 	return batch
 }
 
-func (o *Outbox) commit(batch []*delivery) {
+func (o *Outbox) commit(batch []*delivery, chart map[alert.Counter]int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	begin := time.Now()
@@ -127,6 +133,9 @@ func (o *Outbox) commit(batch []*delivery) {
 	o.options.Observer.Committed(len(r.entries), time.Since(begin))
 	for _, e := range r.entries {
 		o.options.Observer.Recorded(e.event, *e.result)
+		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS {
+			chart[c]++
+		}
 	}
 	if len(r.sms) > 0 {
 		o.wakeWorker()
@@ -278,9 +287,6 @@ func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
 			continue
 		}
 		for _, c := range r.options.Triggers.Counters(e.event) {
-			added[c]++
-		}
-		if c, ok := chartCounter(e.event, r.now); ok {
 			added[c]++
 		}
 	}
