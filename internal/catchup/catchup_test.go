@@ -12,7 +12,6 @@ import (
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/outbox"
-	"twilio-error-sms/internal/twiliotest"
 )
 
 func TestFirstStartReadsTheLastHourOnly(t *testing.T) {
@@ -95,11 +94,11 @@ func TestReadsAtItsPaceAndBehindTheMark(t *testing.T) {
 func TestEntriesThatEnterLateAreCountedOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.serve()
-		time.Sleep(20 * time.Minute)
+		time.Sleep(time.Minute)
 		late := newError("11200", 0)
 		late.Created = late.Generated.Add(12 * time.Minute)
 		w.log.Add(late)
-		time.Sleep(time.Hour)
+		time.Sleep(25 * time.Minute)
 		if got := w.query(`SELECT SUM(n) FROM counts WHERE period = 'daily'`); got != 1 {
 			w.Errorf("counted %d times, want once", got)
 		}
@@ -108,7 +107,8 @@ func TestEntriesThatEnterLateAreCountedOnce(t *testing.T) {
 
 func TestMoreErrorsThanTwilioGivesAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
-		const n = twiliotest.MaxEntries + 2000
+		const n = 1200
+		w.log.limit = 1000
 		for i := range n { // most of them in the first minutes of the hour
 			w.log.Add(newError("11200", time.Hour-time.Duration(i)*time.Hour/(8*n)))
 		}
@@ -123,7 +123,7 @@ func TestMoreErrorsThanTwilioGivesAtOnce(t *testing.T) {
 			if q.from.After(end) {
 				w.Errorf("skipped from %v to %v", end, q.from)
 			}
-			if len(w.log.Find(q.from, q.to)) < twiliotest.MaxEntries {
+			if len(w.log.Find(q.from, q.to)) < w.log.limit {
 				end = q.to
 			}
 		}
@@ -135,13 +135,14 @@ func TestMoreErrorsThanTwilioGivesAtOnce(t *testing.T) {
 
 func TestMoreErrorsInASecondThanTwilioGives(t *testing.T) {
 	inWorld(t, func(w *world) {
-		for range twiliotest.MaxEntries + 1 {
+		w.log.limit = 1000
+		for range w.log.limit + 1 {
 			w.log.Add(newError("11200", 30*time.Minute))
 		}
 		w.log.Add(newError("30003", time.Minute))
 		w.serve()
 		time.Sleep(time.Second)
-		if got := w.query(`SELECT COUNT(*) FROM events`); got != twiliotest.MaxEntries+1 {
+		if got := w.query(`SELECT COUNT(*) FROM events`); int(got) != w.log.limit+1 {
 			w.Errorf("%d errors were recorded, want what Twilio gave and the one after", got)
 		}
 		if got := w.lines.messages(); len(got) == 0 || got[0] != "ERROR more errors in a second than Twilio tells, some are not counted" {
@@ -252,13 +253,13 @@ func TestTheMarkMovesAfterTheCommitOnly(t *testing.T) {
 		time.Sleep(time.Minute)
 		broken.Store(true)
 		w.log.Add(newError("11200", 0))
-		time.Sleep(time.Hour)
+		time.Sleep(20 * time.Minute)
 		if !w.mark().Equal(noon) {
 			w.Errorf("the mark moved to %v, want %v", w.mark(), noon)
 		}
 		broken.Store(false)
 		time.Sleep(5 * time.Minute)
-		if got := w.query(`SELECT COUNT(*) FROM events`); got != 1 || !w.mark().After(noon.Add(time.Hour)) {
+		if got := w.query(`SELECT COUNT(*) FROM events`); got != 1 || !w.mark().After(noon.Add(20*time.Minute)) {
 			w.Errorf("%d errors recorded, the mark at %v, want 1 and the present", got, w.mark())
 		}
 		if got, want := w.lines.messages(), []string{"WARN Twilio's log not read, trying again", "INFO Twilio's log is read again"}; !slices.Equal(got, want) {

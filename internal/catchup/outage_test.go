@@ -98,7 +98,7 @@ func hour(random *rand.Rand) []twiliotest.Entry {
 }
 
 func TestOutage(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				random := rand.New(rand.NewPCG(seed, 0))
@@ -136,7 +136,7 @@ func TestOutage(t *testing.T) {
 				if running == nil {
 					w.serve()
 				}
-				time.Sleep(30 * time.Minute)
+				time.Sleep(16 * time.Minute) // the last entry and the pace
 				w.Logf("%d of %d webhooks were delivered", delivered, len(errors))
 				w.checkCounts(errors)
 				var got []string

@@ -41,7 +41,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	file := filepath.Join(t.TempDir(), "alerts.db")
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(noon))
-		test(&world{T: t, log: new(memoryLog), phone: new(phone), lines: new(lines), file: file, every: 5 * time.Minute})
+		test(&world{T: t, log: &memoryLog{limit: twiliotest.MaxEntries}, phone: new(phone), lines: new(lines), file: file, every: 5 * time.Minute})
 	})
 }
 
@@ -126,6 +126,8 @@ func newError(code string, ago time.Duration) twiliotest.Entry {
 // passing.
 type memoryLog struct {
 	twiliotest.Monitor
+	// limit is the most entries that it gives for one question.
+	limit int
 	// fault returns what goes wrong with a question. It may be nil.
 	fault func() error
 
@@ -145,14 +147,16 @@ func (l *memoryLog) Log(_ context.Context, from, to time.Time) ([]alert.LogEntry
 			return nil, false, err
 		}
 	}
+	found := l.Find(from, to)
+	found = found[:min(len(found), l.limit)]
 	var entries []alert.LogEntry
-	for _, e := range l.Find(from, to) {
+	for _, e := range found {
 		entries = append(entries, alert.LogEntry{
 			SID: e.SID, Account: twiliotest.AccountSID, Code: e.Code, Level: e.Level, Text: e.Text, Resource: e.Resource,
 			Generated: e.Generated.UTC().Format(time.RFC3339),
 		})
 	}
-	return entries, len(entries) == twiliotest.MaxEntries, nil
+	return entries, len(entries) == l.limit, nil
 }
 
 // questions returns what was asked so far.
