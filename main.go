@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"syscall"
 	"time"
 
+	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/sms"
 )
@@ -92,7 +94,8 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		return errors.Join(fmt.Errorf("listening (choose another ADDR or PORT): %w", err), box.Close())
 	}
 	logger.Info("listening", "addr", listener.Addr().String(), "settings", config)
-	server := newServer(NewHandler(config, box, logger), logger)
+	reader := newReader(config, box, logger)
+	server := newServer(NewHandler(config, watched{box, reader}, logger), logger)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 
@@ -101,6 +104,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	var tasks sync.WaitGroup
 	worker := outbox.NewWorker(box, newSender(config, stdout))
 	tasks.Go(func() { worker.Run(background) })
+	tasks.Go(func() { reader.Run(background) })
 	tasks.Go(func() { purge(background, box, logger) })
 
 	select {
@@ -143,6 +147,30 @@ func newSender(config Config, stdout io.Writer) outbox.Sender {
 		callback = config.PublicURL + "/message_status"
 	}
 	return sms.NewTwilio(config.Account, config.From, callback)
+}
+
+// newReader returns what reads Twilio's own log into the outbox, where
+// POLL_EVERY asks for it. Each account has a mark of its own.
+func newReader(config Config, box *outbox.Outbox, logger *slog.Logger) *catchup.Reader {
+	log := sms.NewTwilio(config.Account, config.From, "")
+	return catchup.New(log, box, box.Mark("catch-up "+config.Account.SID), catchup.Options{
+		Every:  config.PollEvery,
+		Reach:  config.KeepFor,
+		Logger: logger,
+	})
+}
+
+// watched is an outbox that is not well when the reader that feeds it is not.
+type watched struct {
+	*outbox.Outbox
+	reader *catchup.Reader
+}
+
+// Health says how the outbox is, and then the reader.
+func (w watched) Health(ctx context.Context) outbox.Health {
+	health := w.Outbox.Health(ctx)
+	health.Problem = cmp.Or(health.Problem, w.reader.Problem())
+	return health
 }
 
 // newServer returns a server that slow clients and endless headers do not hold
