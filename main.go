@@ -7,6 +7,7 @@
 //
 //	twilio-error-sms              serve; settings come from the environment and .env
 //	twilio-error-sms healthcheck  exit 0 if the server on this machine is well
+//	twilio-error-sms check        say what is wrong with the settings, and how to mend it
 //	twilio-error-sms mock         post a mock notification to a server, as Twilio would
 //
 // README.md tells how to set it up.
@@ -58,6 +59,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	switch args[0] {
 	case "healthcheck":
 		return healthcheck(ctx, args[1:], getenv, stdout)
+	case "check":
+		return check(ctx, args[1:], getenv, stdout)
 	case "mock":
 		return mock(ctx, args[1:], getenv, stdout, stderr)
 	case "help", "-h", "-help", "--help":
@@ -73,10 +76,11 @@ Without a subcommand it serves webhooks of Twilio and texts alerts; settings
 come from the environment and from .env, see README.md and .env.example.
 
   healthcheck   ask the server on this machine whether it is well
+  check         say what is wrong with the settings, and how to mend it
   mock          post a mock notification to a server, as Twilio would
   help          print this
 
-Each of them has a manual: twilio-error-sms mock -h
+Each of them has a manual: twilio-error-sms check -h
 `
 
 // serve runs the server until ctx ends.
