@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -200,11 +199,7 @@ func (m *mocker) sign(address string, form url.Values) string {
 		return ""
 	}
 	mac := hmac.New(sha1.New, []byte(m.token))
-	mac.Write([]byte(address))
-	fields := signedFields(form)
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		mac.Write([]byte(name + fields[name]))
-	}
+	mac.Write([]byte(address + signedFields(form)))
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 

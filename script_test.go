@@ -16,10 +16,6 @@ import (
 	"twilio-error-sms/internal/twiliotest"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"twilio-error-sms": main})
-}
-
 // TestScript runs testdata/script over the program itself, each script in a
 // folder of its own, with a stand-in for Twilio, and with the settings of
 // somebody who has set everything right on a trial account.
