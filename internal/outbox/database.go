@@ -30,7 +30,7 @@ type database struct {
 	// skipLocked lets concurrent claims pass each other by. Postgres needs it,
 	// SQLite, with its single writer, neither needs nor knows it.
 	skipLocked string
-	numbered   bool // whether the placeholders of lists are numbered
+	numbered   bool // whether it is Postgres, which wants the placeholders of lists numbered
 	bulk       statements
 }
 
@@ -129,6 +129,18 @@ func (db *database) migrate(ctx context.Context, lock string) error {
 		return err
 	}
 	return db.prepare(ctx)
+}
+
+// bounded returns the context for a piece of work that takes commitTimeout at
+// most, whether or not the request that asked for it still waits. SQLite gets
+// none: its waits for locks are bounded by busy_timeout, its own work cannot be
+// interrupted to any use, and a watcher for each statement costs a tenth of it.
+func (db *database) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx = context.WithoutCancel(ctx)
+	if !db.numbered {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, commitTimeout)
 }
 
 // Close closes the connections.

@@ -38,7 +38,7 @@ func (o *Outbox) storeChart(chart map[alert.Counter]int64) {
 	if len(chart) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	ctx, cancel := o.db.bounded(context.Background())
 	defer cancel()
 	err := o.db.transact(ctx, func(tx *sql.Tx) error {
 		_, err := addCounts(ctx, tx, &o.db.bulk, chart)
@@ -59,7 +59,7 @@ type Health struct {
 
 // Health tries to write to the outbox and looks for overdue SMS.
 func (o *Outbox) Health(ctx context.Context) Health {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := o.db.bounded(ctx)
 	defer cancel()
 	now := time.Now()
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)

@@ -115,7 +115,7 @@ func (o *Outbox) collect(d *delivery) []*delivery {
 }
 
 func (o *Outbox) commit(batch []*delivery, chart map[alert.Counter]int64) {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	ctx, cancel := o.db.bounded(context.Background())
 	defer cancel()
 	begin := time.Now()
 	var r *recording

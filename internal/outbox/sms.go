@@ -225,7 +225,7 @@ func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := o.db.bounded(ctx)
 	defer cancel()
 	news := false
 	err := o.db.transact(ctx, func(tx *sql.Tx) error {

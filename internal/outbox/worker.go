@@ -123,7 +123,7 @@ func (w *Worker) send(ctx context.Context, c claim) {
 		return
 	}
 	sid, err := w.attempt(ctx, c)
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := w.outbox.db.bounded(ctx)
 	defer cancel()
 	if err == nil {
 		w.outbox.options.Observer.Settled(Sent, "", time.Since(c.created))
