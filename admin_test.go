@@ -73,7 +73,7 @@ func seeded(t testing.TB, env map[string]string) (*outbox.Outbox, Config, *Metri
 		outbox.NewWorker(box, operator{numbers}).Run(ctx)
 		close(done)
 	}()
-	deliver(t, box)
+	deliverAll(t, box)
 	stop()
 	<-done
 	return box, config, metrics
@@ -114,8 +114,8 @@ func badDay(now time.Time) [][]alert.Event {
 	return append(day, []alert.Event{alarm})
 }
 
-// deliver waits until every SMS had its attempt, and reports deliveries.
-func deliver(t testing.TB, box *outbox.Outbox) {
+// deliverAll waits until every SMS had its attempt, and reports deliveries.
+func deliverAll(t testing.TB, box *outbox.Outbox) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		history, err := box.History(t.Context(), time.Now(), 100)
@@ -150,8 +150,8 @@ func deliver(t testing.TB, box *outbox.Outbox) {
 	}
 }
 
-// get asks the handler for a path.
-func get(handler http.Handler, path string, change func(*http.Request)) *httptest.ResponseRecorder {
+// ask asks the handler for a path.
+func ask(handler http.Handler, path string, change func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:9090"+path, nil)
 	if change != nil {
 		change(r)
@@ -194,7 +194,7 @@ func TestAdminAsksWho(t *testing.T) {
 		for _, path := range []string{"/", "/metrics"} {
 			t.Run(test.name+" "+path, func(t *testing.T) {
 				t.Parallel()
-				answer := get(NewAdmin(test.config, box, metrics, logger), path, test.change)
+				answer := ask(NewAdmin(test.config, box, metrics, logger), path, test.change)
 				if answer.Code != test.want {
 					t.Errorf("answer %d, want %d", answer.Code, test.want)
 				}
@@ -209,7 +209,7 @@ func TestAdminAsksWho(t *testing.T) {
 func TestPage(t *testing.T) {
 	t.Parallel()
 	box, config, metrics := seeded(t, nil)
-	answer := get(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/", nil)
+	answer := ask(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/", nil)
 	body := answer.Body.String()
 	for _, want := range []string{
 		"✓ Well:", "…0001", "…0002", "13226 every 5 daily", "alerted", "never alerts", "21610", "connection refused", "held back by SMS_PER_HOUR",
@@ -227,7 +227,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page has %q", secret)
 		}
 	}
-	if missing := get(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/favicon.ico", nil); missing.Code != http.StatusNotFound {
+	if missing := ask(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/favicon.ico", nil); missing.Code != http.StatusNotFound {
 		t.Errorf("/favicon.ico: %d", missing.Code)
 	}
 }
@@ -240,7 +240,7 @@ func TestPageOfAnEmptyOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer box.Close()
-	answer := get(NewAdmin(config, box, NewMetrics(), slog.New(slog.DiscardHandler)), "/", nil)
+	answer := ask(NewAdmin(config, box, NewMetrics(), slog.New(slog.DiscardHandler)), "/", nil)
 	if body := answer.Body.String(); answer.Code != http.StatusOK || strings.Count(body, "None yet.") != 2 || !strings.Contains(body, "No errors.") {
 		t.Errorf("answer %d:\n%s", answer.Code, body)
 	}
@@ -250,7 +250,7 @@ func TestPageOfAnEmptyOutbox(t *testing.T) {
 func TestPageAllowsItsOwnStyleOnly(t *testing.T) {
 	t.Parallel()
 	box, config, metrics := seeded(t, nil)
-	answer := get(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/", nil)
+	answer := ask(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/", nil)
 	_, rest, _ := strings.Cut(answer.Body.String(), "<style>")
 	style, _, ok := strings.Cut(rest, "</style>")
 	if !ok {
@@ -279,10 +279,10 @@ func (brokenOutbox) History(context.Context, time.Time, int) (outbox.History, er
 func TestAdminWithoutOutbox(t *testing.T) {
 	t.Parallel()
 	handler := NewAdmin(adminConfig(t, nil), brokenOutbox{}, NewMetrics(), slog.New(slog.DiscardHandler))
-	if answer := get(handler, "/", nil); answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), "the disk is full") {
+	if answer := ask(handler, "/", nil); answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), "the disk is full") {
 		t.Errorf("page: %d %s", answer.Code, answer.Body)
 	}
-	answer := get(handler, "/metrics", nil)
+	answer := ask(handler, "/metrics", nil)
 	if body := answer.Body.String(); answer.Code != http.StatusOK || !strings.Contains(body, "twilio_error_sms_webhooks_total") || strings.Contains(body, "messages_waiting") {
 		t.Errorf("metrics: %d\n%s", answer.Code, body)
 	}

@@ -24,7 +24,7 @@ import (
 // scrape returns what Prometheus reads.
 func scrape(t *testing.T, m *Metrics, backlog outbox.Backlog) string {
 	t.Helper()
-	answer := get(m.Handler(fixedBacklog(backlog), slog.New(slog.DiscardHandler)), "/metrics", nil)
+	answer := ask(m.Handler(fixedBacklog(backlog), slog.New(slog.DiscardHandler)), "/metrics", nil)
 	if answer.Code != http.StatusOK {
 		t.Fatalf("answer %d: %s", answer.Code, answer.Body)
 	}
@@ -127,8 +127,8 @@ func TestMetricsStayFew(t *testing.T) {
 	}
 }
 
-// rules is the part of a file of Prometheus' rules that these tests read.
-type rules struct {
+// ruleFile is the part of a file of Prometheus' rules that these tests read.
+type ruleFile struct {
 	Groups []struct {
 		Name  string
 		Rules []struct {
@@ -144,7 +144,7 @@ func TestAlertRulesNameMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var file rules
+	var file ruleFile
 	if err := yaml.UnmarshalStrict(text, &file); err != nil {
 		t.Fatal(err)
 	}
