@@ -171,7 +171,7 @@ func TestScreenshots(t *testing.T) {
 	server := httptest.NewServer(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)))
 	defer server.Close()
 	ctx := browser(t)
-	for name, l := range map[string]look{"page-light.png": {"light", 1280, 1000}, "page-phone-dark.png": {"dark", 375, 812}} {
+	for name, l := range map[string]look{"page-light.png": {"light", 1280, 920}, "page-phone-dark.png": {"dark", 375, 812}} {
 		if err := chromedp.Do(ctx, l.open(server.URL)); err != nil {
 			t.Fatal(err)
 		}
