@@ -48,7 +48,9 @@ func NewMetrics() *Metrics {
 		m.webhooks(kind, http.StatusOK)
 	}
 	for status := range outcomes {
-		m.webhooks(unread, status)
+		if status != http.StatusOK {
+			m.webhooks(unread, status)
+		}
 	}
 	for _, status := range []outbox.Status{outbox.Sent, outbox.Pending, outbox.Sending, outbox.Failed, outbox.Delivered, outbox.Undelivered} {
 		m.messages(status, "")
