@@ -45,6 +45,7 @@ type AdminOutbox interface {
 type admin struct {
 	outbox   AdminOutbox
 	triggers alert.Triggers
+	reads    bool // Twilio's log, by the catch-up reader
 	template *template.Template
 	logger   *slog.Logger
 }
@@ -52,11 +53,11 @@ type admin struct {
 // NewAdmin returns what the operator's listener serves: the page at / and
 // metrics at /metrics, for whoever knows the password where there is one.
 func NewAdmin(config Config, box AdminOutbox, metrics *Metrics, logger *slog.Logger) http.Handler {
-	a := &admin{outbox: box, triggers: config.Triggers, logger: logger}
+	a := &admin{outbox: box, triggers: config.Triggers, reads: config.PollEvery > 0, logger: logger}
 	a.template = template.Must(template.New("page").Parse(pageHTML))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.page)
-	mux.Handle("GET /metrics", metrics.Handler(box, logger))
+	mux.Handle("GET /metrics", metrics.Handler(a, logger))
 	if config.AdminPassword == "" {
 		return localOnly(mux)
 	}
@@ -99,24 +100,34 @@ func localOnly(next http.Handler) http.Handler {
 	})
 }
 
+// Backlog returns what waits in the outbox. The mark that a reader left there
+// means nothing once it is turned off.
+func (a *admin) Backlog(ctx context.Context) (outbox.Backlog, error) {
+	b, err := a.outbox.Backlog(ctx)
+	if !a.reads {
+		b.CaughtUp = time.Time{}
+	}
+	return b, err
+}
+
 // page serves the operator's page.
 func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	p := page{Now: time.Now().UTC(), Style: template.CSS(pageCSS), Health: a.outbox.Health(ctx)}
+	v := view{Now: time.Now().UTC(), Style: template.CSS(pageCSS), Health: a.outbox.Health(ctx)}
 	var err error
-	if p.Backlog, err = a.outbox.Backlog(ctx); err == nil {
-		p.History, err = a.outbox.History(ctx, p.Now, pageRows)
+	if v.Backlog, err = a.Backlog(ctx); err == nil {
+		v.History, err = a.outbox.History(ctx, v.Now, pageRows)
 	}
 	if err != nil {
 		a.logger.Error("the operator's page cannot read the outbox", "err", err)
-		http.Error(w, "the outbox cannot be read: "+p.Health.Problem, http.StatusServiceUnavailable)
+		http.Error(w, "the outbox cannot be read: "+v.Health.Problem, http.StatusServiceUnavailable)
 		return
 	}
-	p.Chart = newChart(p.Hours, p.Now)
-	p.Rules = newRules(a.triggers, p.Counts, p.Now)
+	v.Chart = newChart(v.Hours, v.Now)
+	v.Rules = newRules(a.triggers, v.Counts, v.Now)
 	var body bytes.Buffer
-	if err := a.template.Execute(&body, &p); err != nil {
+	if err := a.template.Execute(&body, &v); err != nil {
 		a.logger.Error("the operator's page cannot be written", "err", err)
 		http.Error(w, "the page cannot be written, see the log", http.StatusInternalServerError)
 		return
@@ -132,8 +143,8 @@ func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 	w.Write(body.Bytes())
 }
 
-// page is what the template reads.
-type page struct {
+// view is what the template reads.
+type view struct {
 	Now     time.Time
 	Style   template.CSS
 	Health  outbox.Health
@@ -144,33 +155,33 @@ type page struct {
 }
 
 // Clock writes a time: the date only of other days.
-func (p *page) Clock(t time.Time) string {
-	if t.Truncate(24 * time.Hour).Equal(p.Now.Truncate(24 * time.Hour)) {
+func (v *view) Clock(t time.Time) string {
+	if t.Truncate(24 * time.Hour).Equal(v.Now.Truncate(24 * time.Hour)) {
 		return t.Format("15:04:05")
 	}
 	return t.Format("Jan 2 15:04")
 }
 
 // Mask hides a phone number but for its end.
-func (p *page) Mask(number string) string {
+func (v *view) Mask(number string) string {
 	return strings.ReplaceAll(alert.Mask(number), "...", "…")
 }
 
 // Link returns Twilio's page of a code.
-func (p *page) Link(code string) string { return alert.Event{Code: code}.Link() }
+func (v *view) Link(code string) string { return alert.Event{Code: code}.Link() }
 
 // IsCode reports whether what went wrong with an SMS is an error code.
-func (p *page) IsCode(s string) bool {
+func (v *view) IsCode(s string) bool {
 	return len(s) >= 3 && len(s) <= 6 && strings.Trim(s, "0123456789") == ""
 }
 
 // Outcome says what became of an SMS.
-func (p *page) Outcome(s outbox.PastSMS) string {
+func (v *view) Outcome(s outbox.PastSMS) string {
 	switch {
 	case s.Status == outbox.Pending && s.Attempts == 0:
 		return "waits to be sent"
 	case s.Status == outbox.Pending:
-		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, p.Clock(s.Next))
+		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, v.Clock(s.Next))
 	case s.Status == outbox.Sending && !s.DoubtSince.IsZero():
 		return "perhaps accepted: asks Twilio's log before it tries again"
 	case s.Status == outbox.Sending:
@@ -189,12 +200,12 @@ func (p *page) Outcome(s outbox.PastSMS) string {
 
 // Settled reports whether a status tells what became of an SMS. What waits and
 // what is held has figures of its own.
-func (p *page) Settled(s outbox.Status) bool {
+func (v *view) Settled(s outbox.Status) bool {
 	return s != outbox.Pending && s != outbox.Sending && s != outbox.Held
 }
 
 // Oldest says how long the oldest SMS has waited.
-func (p *page) Oldest() string { return p.Now.Sub(p.Backlog.Oldest).Round(time.Second).String() }
+func (v *view) Oldest() string { return v.Now.Sub(v.Backlog.Oldest).Round(time.Second).String() }
 
 // rule is a trigger and where its counters stand.
 type rule struct {

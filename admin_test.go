@@ -61,7 +61,9 @@ func seeded(t testing.TB, env map[string]string) (*outbox.Outbox, Config, *Metri
 	t.Cleanup(func() { box.Close() })
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	recorded := int64(0)
 	for _, events := range badDay(time.Now().UTC()) {
+		recorded += int64(len(events))
 		if _, err := box.Record(ctx, events); err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +75,7 @@ func seeded(t testing.TB, env map[string]string) (*outbox.Outbox, Config, *Metri
 		outbox.NewWorker(box, operator{numbers}).Run(ctx)
 		close(done)
 	}()
-	deliverAll(t, box)
+	deliverAll(t, box, recorded)
 	stop()
 	<-done
 	return box, config, metrics
@@ -114,25 +116,29 @@ func badDay(now time.Time) [][]alert.Event {
 	return append(day, []alert.Event{alarm})
 }
 
-// deliverAll waits until every SMS had its attempt, and reports deliveries.
-func deliverAll(t testing.TB, box *outbox.Outbox) {
+// deliverAll waits until every SMS had its attempt and the chart shows what was
+// recorded, and reports deliveries.
+func deliverAll(t testing.TB, box *outbox.Outbox, recorded int64) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		history, err := box.History(t.Context(), time.Now(), 100)
 		if err != nil {
 			t.Fatal(err)
 		}
-		busy := 0
+		missing := recorded
+		for _, hour := range history.Hours {
+			missing -= hour.N
+		}
 		for _, sms := range history.SMS {
 			if sms.Status == outbox.Sending || sms.Status == outbox.Pending && sms.Attempts == 0 {
-				busy++
+				missing++
 			}
 		}
-		if busy > 0 && time.Now().Before(deadline) {
+		if missing > 0 && time.Now().Before(deadline) {
 			continue
 		}
-		if busy > 0 {
-			t.Fatalf("%d SMS still have had no attempt", busy)
+		if missing > 0 {
+			t.Fatalf("%d errors are not in the chart, or SMS had no attempt", missing)
 		}
 		for i, sms := range history.SMS {
 			report := alert.Report{ID: sms.ID, SID: sms.SID, Status: "delivered"}
@@ -293,6 +299,31 @@ func TestCeiling(t *testing.T) {
 	for n, want := range map[int64]int64{0: 2, 1: 2, 2: 2, 3: 4, 5: 6, 7: 8, 9: 10, 10: 10, 11: 12, 14: 16, 99: 100, 101: 120, 61_000: 80_000, 81_000: 100_000} {
 		if got := ceiling(n); got != want {
 			t.Errorf("ceiling(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
+
+// marked is an outbox in which a catch-up reader left its mark.
+type marked struct{ brokenOutbox }
+
+func (marked) Backlog(context.Context) (outbox.Backlog, error) {
+	return outbox.Backlog{CaughtUp: time.Now().Add(-time.Hour)}, nil
+}
+
+func (marked) History(context.Context, time.Time, int) (outbox.History, error) {
+	return outbox.History{}, nil
+}
+
+func TestCatchUpLag(t *testing.T) {
+	t.Parallel()
+	for every, want := range map[string]bool{"off": false, "5m": true} {
+		handler := NewAdmin(adminConfig(t, map[string]string{"POLL_EVERY": every, "TWILIO_ACCOUNT_SID": twiliotest.AccountSID, "TWILIO_AUTH_TOKEN": twiliotest.AuthToken}),
+			marked{}, NewMetrics(), slog.New(slog.DiscardHandler))
+		if got := strings.Contains(ask(handler, "/metrics", nil).Body.String(), "\ntwilio_error_sms_catch_up_lag_seconds 36"); got != want {
+			t.Errorf("POLL_EVERY=%s: metrics tell of the lag: %t", every, got)
+		}
+		if got := strings.Contains(ask(handler, "/", nil).Body.String(), "log read until"); got != want {
+			t.Errorf("POLL_EVERY=%s: the page tells up to when: %t", every, got)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/joho/godotenv"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/sms"
 )
 
@@ -55,7 +56,7 @@ type Config struct {
 	PerHour int
 	// GiveUpAfter and KeepFor are GIVE_UP_AFTER and KEEP_FOR.
 	GiveUpAfter, KeepFor time.Duration
-	// PollEvery is the pace of the catch-up reader, 0 for none.
+	// PollEvery is POLL_EVERY, the pace of the catch-up reader, 0 for none.
 	PollEvery time.Duration
 	// LogLevel is LOG_LEVEL.
 	LogLevel slog.Level
@@ -162,6 +163,7 @@ func LoadConfig(getenv func(string) string) (Config, error) {
 		PollEvery:     s.duration("POLL_EVERY", "", 10*time.Second),
 	}
 	s.account(&c)
+	s.pace(&c)
 	s.phones(&c)
 	s.trust(&c)
 	s.addresses(&c)
@@ -198,6 +200,22 @@ func (s *settings) account(c *Config) {
 	}
 	if c.Account.Password == "" {
 		s.wrong("TWILIO_AUTH_TOKEN", "missing; set it, or TWILIO_API_KEY and TWILIO_API_SECRET")
+	}
+}
+
+// pace checks that the catch-up reader can read, and counts each error once.
+func (s *settings) pace(c *Config) {
+	if c.PollEvery == 0 {
+		return
+	}
+	if c.DryRun && (c.Account.SID == "" || c.Account.Password == "") {
+		s.wrong("POLL_EVERY", "reads your Twilio account's log, also in a dry run: set TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY and TWILIO_API_SECRET")
+	}
+	if c.PollEvery >= c.GiveUpAfter {
+		s.wrong("POLL_EVERY", "must be shorter than GIVE_UP_AFTER (%s), or errors are too old to alert when they are read", c.GiveUpAfter)
+	}
+	if c.PollEvery+catchup.Overlap >= c.KeepFor {
+		s.wrong("KEEP_FOR", "must be longer than POLL_EVERY and %s, or errors are forgotten before they are read again", catchup.Overlap)
 	}
 }
 

@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,10 +22,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
 
+	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/sms"
 )
@@ -34,6 +37,9 @@ import (
 const stopTimeout = 10 * time.Second
 
 func main() {
+	// A webhook leaves much short-lived garbage beside a heap of a few MB:
+	// collecting it a quarter as often saves a sixth of the processor time.
+	debug.SetGCPercent(400)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	getenv, err := environment(".env")
@@ -91,8 +97,9 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		return errors.Join(err, box.Close())
 	}
 	logger.Info("listening", "addr", listener.Addr().String(), "settings", config)
-	server := newServer(NewHandler(config, box, metrics, logger), logger)
-	admin := newServer(NewAdmin(config, box, metrics, logger), logger)
+	reader := newReader(config, box, logger)
+	server := newServer(NewHandler(config, watched{box, reader}, metrics, logger), logger)
+	admin := newServer(NewAdmin(config, watched{box, reader}, metrics, logger), logger)
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
 	if adminListener != nil {
@@ -105,6 +112,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	var tasks sync.WaitGroup
 	worker := outbox.NewWorker(box, newSender(config, stdout))
 	tasks.Go(func() { worker.Run(background) })
+	tasks.Go(func() { reader.Run(background) })
 	tasks.Go(func() { purge(background, box, logger) })
 
 	select {
@@ -165,6 +173,30 @@ func newSender(config Config, stdout io.Writer) outbox.Sender {
 		callback = config.PublicURL + "/message_status"
 	}
 	return sms.NewTwilio(config.Account, config.From, callback)
+}
+
+// newReader returns what reads Twilio's own log into the outbox, where
+// POLL_EVERY asks for it. Each account has a mark of its own.
+func newReader(config Config, box *outbox.Outbox, logger *slog.Logger) *catchup.Reader {
+	log := sms.NewTwilio(config.Account, config.From, "")
+	return catchup.New(log, box, box.Mark("catch-up "+config.Account.SID), catchup.Options{
+		Every:  config.PollEvery,
+		Reach:  config.KeepFor,
+		Logger: logger,
+	})
+}
+
+// watched is an outbox that is not well when the reader that feeds it is not.
+type watched struct {
+	*outbox.Outbox
+	reader *catchup.Reader
+}
+
+// Health says how the outbox is, and then the reader.
+func (w watched) Health(ctx context.Context) outbox.Health {
+	health := w.Outbox.Health(ctx)
+	health.Problem = cmp.Or(health.Problem, w.reader.Problem())
+	return health
 }
 
 // newServer returns a server that slow clients and endless headers do not hold

@@ -172,7 +172,7 @@ func identity(parts ...string) string {
 		return id
 	}
 	sum := sha256.Sum256([]byte(id))
-	return "sha256 " + hex.EncodeToString(sum[:])
+	return "sha256 " + hex.EncodeToString(sum[:16])
 }
 
 const maxDescription = 500 // characters

@@ -126,8 +126,7 @@ const (
 func gsm7(limit int) encoding { return encoding{limit, septets, fold} }
 
 func ucs2() encoding {
-	utf16Units := func(r rune) int { return len(utf16.AppendRune(nil, r)) }
-	return encoding{twoUCS2, utf16Units, func(s string) string { return s }}
+	return encoding{twoUCS2, utf16.RuneLen, func(s string) string { return s }}
 }
 
 func (e encoding) size(s string) (n int) {

@@ -121,7 +121,10 @@ func textOf(data []byte) text {
 	}
 	switch data[0] {
 	case '"':
-		var s string
+		s := string(data[1 : len(data)-1])
+		if isPlain(s) { // nothing to unescape, as in most
+			return text(s)
+		}
 		if json.Unmarshal(data, &s) != nil {
 			return ""
 		}
@@ -150,7 +153,7 @@ type details struct {
 	ErrorCode text             `json:"error_code"`
 	Message   text             `json:"message"`
 	MoreInfo  object[moreInfo] `json:"more_info"`
-	Webhook   object[webhook]  `json:"webhook"`
+	Webhook   json.RawMessage  `json:"webhook"` // most of the payload, and seldom needed: see code
 }
 
 // moreInfo holds the keys that Twilio's products agree on. Both Msg and msg
@@ -172,15 +175,17 @@ type webhook struct {
 // code returns the error code, wherever Twilio put it: in its own field, as
 // "32009,text" in more_info, or as "11203 text" in a header that it noted.
 func (d details) code() string {
-	header := d.Webhook.value.Response.value.Headers.value.Error
-	for _, place := range []string{
-		string(d.ErrorCode), leadingDigits(string(d.MoreInfo.value.ErrorCode)), leadingDigits(string(header)),
-	} {
+	for _, place := range []string{string(d.ErrorCode), leadingDigits(string(d.MoreInfo.value.ErrorCode))} {
 		if code := parseCode(place); code != "" {
 			return code
 		}
 	}
-	return ""
+	var w object[webhook]
+	if json.Unmarshal(d.Webhook, &w) != nil {
+		return "" // there is none
+	}
+	header := w.value.Response.value.Headers.value.Error
+	return parseCode(leadingDigits(string(header)))
 }
 
 func (d details) description() string {
@@ -195,7 +200,7 @@ func (d details) description() string {
 func parseDebugger(fields url.Values, token string) (Event, error) {
 	var payload details
 	if err := json.Unmarshal([]byte(fields.Get("Payload")), &payload); err != nil {
-		return Event{}, fmt.Errorf("the field Payload is no JSON object: %w", err)
+		return Event{}, errors.New("the field Payload is no JSON object")
 	}
 	level := fields.Get("Level")
 	if level == "" {
@@ -225,12 +230,12 @@ type cloudEvent struct {
 	Type text `json:"type"`
 	Time text `json:"time"`
 	Data object[struct {
-		SID     text `json:"sid"`
-		Account text `json:"account_sid"`
-		Created text `json:"date_created"`
-		Level   text `json:"level"`
-		Code    text `json:"error_code"`
-		Payload text `json:"payload"` // JSON in a string
+		SID     text            `json:"sid"`
+		Account text            `json:"account_sid"`
+		Created text            `json:"date_created"`
+		Level   text            `json:"level"`
+		Code    text            `json:"error_code"`
+		Payload json.RawMessage `json:"payload"` // JSON in a string, or as it is
 	}] `json:"data"`
 }
 
@@ -254,8 +259,12 @@ func parseCloudEvent(body []byte) (Event, error) {
 	if id == "" {
 		return Event{}, errors.New("the CloudEvent has neither data.sid nor id")
 	}
+	inner := []byte(data.Payload)
+	if s := textOf(inner); s != "" {
+		inner = []byte(s)
+	}
 	var payload details
-	if err := json.Unmarshal([]byte(data.Payload), &payload); err != nil {
+	if err := json.Unmarshal(inner, &payload); err != nil {
 		payload = details{} // the text of a log line, not JSON: the code's name says more
 	}
 	code := parseCode(string(data.Code))

@@ -109,7 +109,8 @@ func ParseTriggers(s string) (Triggers, error) {
 	var mistakes []error
 	offset := 0
 	for rule := range strings.SplitSeq(s, ";") {
-		trigger, mistake := parseTrigger(words(rule, offset), offset+len(rule))
+		ws := words(rule, offset)
+		trigger, mistake := parseTrigger(ws, offset+len(rule))
 		offset += len(rule) + 1
 		if mistake != nil {
 			mistakes = append(mistakes, mistake)
@@ -117,7 +118,7 @@ func ParseTriggers(s string) (Triggers, error) {
 		}
 		for _, subject := range trigger.Subjects {
 			if other := triggers.find(subject, trigger.Period); other != nil {
-				mistakes = append(mistakes, fmt.Errorf("position %d: %s has two rules for the same period; join them into one", offset-len(rule), subject))
+				mistakes = append(mistakes, fmt.Errorf("position %d: %s has two rules for the same period; join them into one", ws[0].at, subject))
 			}
 		}
 		triggers.Rules = append(triggers.Rules, trigger)
@@ -359,7 +360,7 @@ func (t Trigger) decide(e Event, n int64) Decision {
 	switch next := t.next(n); {
 	case d.Alert:
 	case t.never():
-		d.Reason = what + " never alerts"
+		d.Reason = e.label() + " never alerts"
 	case next > 0:
 		d.Reason = fmt.Sprintf("%s %s %s, next alert at the %s", Ordinal(n), what, t.Period.current(), Ordinal(next))
 	default:

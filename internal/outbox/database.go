@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +30,8 @@ type database struct {
 	// skipLocked lets concurrent claims pass each other by. Postgres needs it,
 	// SQLite, with its single writer, neither needs nor knows it.
 	skipLocked string
+	numbered   bool // whether the placeholders of lists are numbered
+	bulk       statements
 }
 
 // openDatabase opens what address names: sqlite:FILE or postgres://….
@@ -56,7 +57,7 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 	// answered webhook survives a power cut.
 	settings := url.Values{
 		"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-8000)"},
+		"_pragma": {"page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-2000)"},
 	}
 	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
 	writes, err := sql.Open("sqlite", location.String())
@@ -86,7 +87,7 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 	}
 	writes.SetMaxOpenConns(8)
 	writes.SetMaxIdleConns(8)
-	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED"}
+	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED", numbered: true}
 	// Replicas that start together must not create the tables together.
 	if err := db.migrate(ctx, "SELECT pg_advisory_xact_lock(7304001)"); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -95,9 +96,9 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 }
 
 // migrate creates the tables in an empty database and refuses those of a
-// newer program.
+// newer program. The lock, where it is not empty, is taken first.
 func (db *database) migrate(ctx context.Context, lock string) error {
-	return db.transact(ctx, func(tx *sql.Tx) error {
+	err := db.transact(ctx, func(tx *sql.Tx) error {
 		if lock != "" {
 			if _, err := tx.ExecContext(ctx, lock); err != nil {
 				return err
@@ -124,6 +125,10 @@ func (db *database) migrate(ctx context.Context, lock string) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO outbox_schema (version) VALUES ($1)`, schemaVersion)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return db.prepare(ctx)
 }
 
 // Close closes the connections.
@@ -161,24 +166,6 @@ func (db *database) attempt(ctx context.Context, do func(*sql.Tx) error) error {
 		return err
 	}
 	return tx.Commit()
-}
-
-// values writes a list of rows of placeholders: ($1,$2),($3,$4).
-func values(rows, columns int) string {
-	b := make([]byte, 0, rows*columns*6)
-	for n := range rows * columns {
-		switch {
-		case n == 0:
-			b = append(b, '(')
-		case n%columns == 0:
-			b = append(b, "),("...)
-		default:
-			b = append(b, ',')
-		}
-		b = append(b, '$')
-		b = strconv.AppendInt(b, int64(n+1), 10)
-	}
-	return string(append(b, ')'))
 }
 
 func millis(t time.Time) int64 {

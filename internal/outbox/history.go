@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -28,6 +29,24 @@ func chartCounter(e alert.Event, now time.Time) (alert.Counter, bool) {
 	}
 	c := alert.Counter{Account: e.Account, Code: e.Code, Period: chartPeriod, Start: alert.Hourly.Start(at)}
 	return c, e.Level != alert.Info
+}
+
+// storeChart adds to the chart's counters and empties chart. They are a picture
+// of the events, not their record: written once a second, what a crash takes
+// along is a second of it, and webhooks do not pay for it.
+func (o *Outbox) storeChart(chart map[alert.Counter]int64) {
+	if len(chart) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	err := o.db.transact(ctx, func(tx *sql.Tx) error {
+		_, err := addCounts(ctx, tx, &o.db.bulk, chart)
+		return err
+	})
+	if err == nil {
+		clear(chart)
+	}
 }
 
 // Health says how the outbox is.

@@ -136,7 +136,7 @@ func (o *Outbox) releasePhone(ctx context.Context, tx *sql.Tx, to string, now ti
 		return err
 	}
 	body := alert.HeldText(counts, fromMillis(since))
-	return insertSMS(ctx, tx, []message{{alert.SMS{ID: rand.Text(), To: to, Body: body}, alert.Event{}, Pending}}, now)
+	return insertSMS(ctx, tx, &o.db.bulk, []message{{alert.SMS{ID: rand.Text(), To: to, Body: body}, alert.Event{}, Pending}}, now)
 }
 
 // heldCounts counts by code what was held for a phone since a time, without

@@ -80,15 +80,21 @@ func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, er
 }
 
 // commitAll commits deliveries until ctx ends, in one transaction those that
-// wait.
+// wait, and now and then what the chart has to show of them.
 func (o *Outbox) commitAll(ctx context.Context) {
 	defer close(o.stopped)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	chart := make(map[alert.Counter]int64)
 	for {
 		select {
 		case <-ctx.Done():
+			o.storeChart(chart)
 			return
+		case <-tick.C:
+			o.storeChart(chart)
 		case d := <-o.queue:
-			o.commit(o.collect(d))
+			o.commit(o.collect(d), chart)
 		}
 	}
 }
@@ -108,13 +114,13 @@ func (o *Outbox) collect(d *delivery) []*delivery {
 	return batch
 }
 
-func (o *Outbox) commit(batch []*delivery) {
+func (o *Outbox) commit(batch []*delivery, chart map[alert.Counter]int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	begin := time.Now()
 	var r *recording
 	err := o.db.transact(ctx, func(tx *sql.Tx) error {
-		r = newRecording(o.options, time.Now(), batch)
+		r = newRecording(&o.db.bulk, o.options, time.Now(), batch)
 		return r.store(ctx, tx)
 	})
 	for _, d := range batch {
@@ -127,6 +133,9 @@ func (o *Outbox) commit(batch []*delivery) {
 	o.options.Observer.Committed(len(r.entries), time.Since(begin))
 	for _, e := range r.entries {
 		o.options.Observer.Recorded(e.event, *e.result)
+		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS {
+			chart[c]++
+		}
 	}
 	if len(r.sms) > 0 {
 		o.wakeWorker()
@@ -149,6 +158,7 @@ type entry struct {
 
 // recording is one transaction's work on a batch of deliveries.
 type recording struct {
+	bulk    *statements
 	options Options
 	now     time.Time
 	entries []*entry
@@ -165,8 +175,8 @@ type message struct {
 	status Status
 }
 
-func newRecording(options Options, now time.Time, batch []*delivery) *recording {
-	r := &recording{options: options, now: now, counts: make(map[alert.Counter]int64)}
+func newRecording(bulk *statements, options Options, now time.Time, batch []*delivery) *recording {
+	r := &recording{bulk: bulk, options: options, now: now, counts: make(map[alert.Counter]int64)}
 	for _, d := range batch {
 		d.results = make([]Result, len(d.events))
 		entries := make([]*entry, len(d.events))
@@ -214,7 +224,7 @@ func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
 	if err := r.insertEvents(ctx, tx); err != nil {
 		return err
 	}
-	return insertSMS(ctx, tx, r.sms, r.now)
+	return insertSMS(ctx, tx, r.bulk, r.sms, r.now)
 }
 
 // dropSeen decides the events that are already known, here or in the batch.
@@ -223,7 +233,7 @@ func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
 	for i, e := range r.entries {
 		ids[i] = e.event.ID
 	}
-	seen, err := selectIn(ctx, tx, `SELECT id FROM events WHERE id IN `, ids)
+	seen, err := r.bulk.seenEvents.among(ctx, tx, ids)
 	if err != nil {
 		return fmt.Errorf("looking for known events: %w", err)
 	}
@@ -247,7 +257,7 @@ func (r *recording) dropOwn(ctx context.Context, tx *sql.Tx) error {
 			resources = append(resources, e.event.Resource)
 		}
 	}
-	own, err := selectIn(ctx, tx, `SELECT sid FROM sms WHERE sid IN `, resources)
+	own, err := r.bulk.ownMessages.among(ctx, tx, resources)
 	if err != nil {
 		return fmt.Errorf("looking for SMS of our own: %w", err)
 	}
@@ -279,11 +289,8 @@ func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
 		for _, c := range r.options.Triggers.Counters(e.event) {
 			added[c]++
 		}
-		if c, ok := chartCounter(e.event, r.now); ok {
-			added[c]++
-		}
 	}
-	counts, err := addCounts(ctx, tx, added)
+	counts, err := addCounts(ctx, tx, r.bulk, added)
 	if err != nil {
 		return err
 	}
@@ -295,33 +302,25 @@ func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
 
 // addCounts adds to the counters and returns their new values. It writes them
 // in sorted order, so that replicas lock them in one order.
-func addCounts(ctx context.Context, tx *sql.Tx, added map[alert.Counter]int64) (map[alert.Counter]int64, error) {
+func addCounts(ctx context.Context, tx *sql.Tx, bulk *statements, added map[alert.Counter]int64) (map[alert.Counter]int64, error) {
 	counters := slices.SortedFunc(maps.Keys(added), func(a, b alert.Counter) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Period, b.Period), a.Start.Compare(b.Start))
 	})
+	args := make([]any, 0, 5*len(counters))
+	for _, c := range counters {
+		args = append(args, c.Account, c.Code, string(c.Period), millis(c.Start), added[c])
+	}
 	counts := make(map[alert.Counter]int64, len(added))
-	for chunk := range slices.Chunk(counters, maxRows) {
-		var args []any
-		for _, c := range chunk {
-			args = append(args, c.Account, c.Code, string(c.Period), millis(c.Start), added[c])
-		}
-		rows, err := tx.QueryContext(ctx, `INSERT INTO counts (account, code, period, start, n) VALUES `+values(len(chunk), 5)+
-			` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n`, args...)
-		if err != nil {
-			return nil, fmt.Errorf("counting: %w", err)
-		}
-		for rows.Next() {
-			var c alert.Counter
-			var start, n int64
-			if err := rows.Scan(&c.Account, &c.Code, &c.Period, &start, &n); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			c.Start = fromMillis(start)
-			counts[c] = n
-		}
-		if err := rows.Err(); err != nil {
-			return nil, fmt.Errorf("counting: %w", err)
-		}
+	err := bulk.addCounts.query(ctx, tx, args, func(rows *sql.Rows) error {
+		var c alert.Counter
+		var start, n int64
+		err := rows.Scan(&c.Account, &c.Code, &c.Period, &start, &n)
+		c.Start = fromMillis(start)
+		counts[c] = n
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting: %w", err)
 	}
 	return counts, nil
 }
@@ -375,46 +374,17 @@ func (e *entry) decide(reason string) {
 // dropSeen looked, everything is asked again.
 func (r *recording) insertEvents(ctx context.Context, tx *sql.Tx) error {
 	slices.SortFunc(r.entries, func(a, b *entry) int { return cmp.Compare(a.event.ID, b.event.ID) })
-	for chunk := range slices.Chunk(r.entries, maxRows) {
-		args := make([]any, 0, 10*len(chunk))
-		for _, e := range chunk {
-			ev := e.event
-			args = append(args, ev.ID, millis(r.now), millis(ev.Time), string(ev.Kind), ev.Account, ev.Code, string(ev.Level), ev.Description, ev.Resource, e.decision)
-		}
-		done, err := tx.ExecContext(ctx, `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) VALUES `+
-			values(len(chunk), 10)+` ON CONFLICT (id) DO NOTHING`, args...)
-		if err != nil {
-			return fmt.Errorf("storing events: %w", err)
-		}
-		if n, err := done.RowsAffected(); err != nil || int(n) != len(chunk) {
-			return errors.Join(errAgain, err)
-		}
+	args := make([]any, 0, 10*len(r.entries))
+	for _, entry := range r.entries {
+		e := entry.event
+		args = append(args, e.ID, millis(r.now), millis(e.Time), string(e.Kind), e.Account, e.Code, string(e.Level), e.Description, e.Resource, entry.decision)
+	}
+	stored, err := r.bulk.insertEvents.exec(ctx, tx, args)
+	if err != nil {
+		return fmt.Errorf("storing events: %w", err)
+	}
+	if stored != int64(len(r.entries)) {
+		return errAgain
 	}
 	return nil
-}
-
-// maxRows is how many rows go into one statement.
-const maxRows = 256
-
-// selectIn returns the values of a column that are among keys, of a query
-// that ends in IN.
-func selectIn(ctx context.Context, tx *sql.Tx, query string, keys []any) (map[string]bool, error) {
-	found := make(map[string]bool)
-	for chunk := range slices.Chunk(keys, maxRows) {
-		rows, err := tx.QueryContext(ctx, query+values(1, len(chunk)), chunk...)
-		if err != nil {
-			return nil, err
-		}
-		for rows.Next() {
-			var key string
-			if err := rows.Scan(&key); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			found[key] = true
-		}
-		if err := rows.Err(); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
@@ -42,20 +41,17 @@ const (
 )
 
 // insertSMS writes SMS, due at once unless they are held.
-func insertSMS(ctx context.Context, tx *sql.Tx, all []message, now time.Time) error {
-	for chunk := range slices.Chunk(all, maxRows) {
-		var args []any
-		for _, m := range chunk {
-			resource := m.event.Resource
-			if !isMessage(resource) {
-				resource = ""
-			}
-			args = append(args, m.ID, m.event.ID, m.event.Code, resource, m.To, m.Body, string(m.status), millis(now), millis(now))
+func insertSMS(ctx context.Context, tx *sql.Tx, bulk *statements, all []message, now time.Time) error {
+	var args []any
+	for _, m := range all {
+		resource := m.event.Resource
+		if !isMessage(resource) {
+			resource = ""
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO sms (id, event, code, resource, recipient, body, status, created, next_at) VALUES `+
-			values(len(chunk), 9), args...); err != nil {
-			return fmt.Errorf("storing SMS: %w", err)
-		}
+		args = append(args, m.ID, m.event.ID, m.event.Code, resource, m.To, m.Body, string(m.status), millis(now), millis(now))
+	}
+	if _, err := bulk.insertSMS.exec(ctx, tx, args); err != nil {
+		return fmt.Errorf("storing SMS: %w", err)
 	}
 	return nil
 }
@@ -199,7 +195,7 @@ func (o *Outbox) retract(ctx context.Context, c claim) error {
 		for _, counter := range o.options.Triggers.Counters(e) {
 			taken[counter] = -1
 		}
-		if _, err := addCounts(ctx, tx, taken); err != nil {
+		if _, err := addCounts(ctx, tx, &o.db.bulk, taken); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE sid = $2`, e.Code, e.Resource)

@@ -65,6 +65,8 @@ type Server struct {
 	Fault func(n int, form url.Values) Fault
 	// Accepted, where set, is called with each accepted SMS before the answer.
 	Accepted func(Message)
+	// Monitor is Twilio's log of errors.
+	Monitor Monitor
 
 	mux      *http.ServeMux
 	mu       sync.Mutex
@@ -80,6 +82,7 @@ func New(t testing.TB) *Server {
 	s := &Server{mux: http.NewServeMux(), done: make(chan struct{})}
 	s.mux.HandleFunc("POST /2010-04-01/Accounts/{account}/Messages.json", s.create)
 	s.mux.HandleFunc("GET /2010-04-01/Accounts/{account}/Messages.json", s.list)
+	s.mux.HandleFunc("GET /v1/Alerts", s.alerts)
 	server := httptest.NewServer(http.HandlerFunc(s.authorized))
 	s.URL = server.URL
 	t.Cleanup(func() {

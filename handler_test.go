@@ -1,0 +1,361 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"twilio-error-sms/internal/alert"
+)
+
+const (
+	publicURL   = "https://alerts.example.com"
+	firstToken  = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+	secondToken = "ffffffffffffffffffffffffffffffff"
+	formType    = "application/x-www-form-urlencoded"
+	jsonType    = "application/json"
+	recipeText  = "An error on your Twilio app occurred! 11200 HTTP retrieval failure https://www.twilio.com/docs/api/errors/11200\n"
+)
+
+// dryRun is the settings of somebody who tries the server.
+var dryRun = map[string]string{"DRY_RUN": "true"}
+
+// newHandler returns a handler over a memory and what it logs.
+func newHandler(t testing.TB, env map[string]string) (http.Handler, *memory, *bytes.Buffer) {
+	t.Helper()
+	config := testConfig(t, env)
+	box, log := &memory{config: config}, new(bytes.Buffer)
+	return NewHandler(config, box, NewMetrics(), slog.New(slog.NewTextHandler(log, nil))), box, log
+}
+
+// serve serves one request.
+func serveRequest(handler http.Handler, method, target, contentType, body string, header http.Header) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if header != nil {
+		r.Header = header.Clone()
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	return w
+}
+
+func TestRecipe(t *testing.T) {
+	t.Parallel()
+	body := "ErrorCode=11200&Description=HTTP+retrieval+failure"
+	for name, r := range map[string]struct{ target, contentType, body string }{
+		"a form":                           {"/error_trigger", formType, body},
+		"a form in another charset's name": {"/error_trigger", formType + "; charset=utf-8", body},
+		"the query":                        {"/error_trigger?" + body, "", ""},
+		"the query, no form in the body":   {"/error_trigger?" + body, formType, ""},
+		"half query, half form":            {"/error_trigger?ErrorCode=11200", formType, "Description=HTTP+retrieval+failure"},
+		"JSON with strings":                {"/error_trigger", jsonType, `{"ErrorCode":"11200","Description":"HTTP retrieval failure"}`},
+		"JSON with numbers":                {"/error_trigger", jsonType, `{"ErrorCode":11200,"Description":"HTTP retrieval failure"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handler, _, _ := newHandler(t, dryRun)
+			w := serveRequest(handler, "POST", r.target, r.contentType, r.body, nil)
+			if w.Code != http.StatusOK || w.Body.String() != recipeText {
+				t.Errorf("got %d %q, want 200 %q", w.Code, w.Body, recipeText)
+			}
+		})
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]struct {
+		method, target, contentType, body string
+		status                            int
+		answer                            string
+	}{
+		"nothing of Twilio's":    {"POST", "/error_trigger", formType, "a=b", 400, "missing ErrorCode, Description or AppMonitorTriggerSid"},
+		"an empty form":          {"POST", "/error_trigger", formType, "", 400, "missing ErrorCode"},
+		"nothing at all":         {"POST", "/error_trigger", "", "", 400, "missing ErrorCode"},
+		"a broken form":          {"POST", "/error_trigger", formType, "ErrorCode=%zz", 400, "broken form"},
+		"a broken query":         {"POST", "/error_trigger?ErrorCode=%zz", formType, "", 400, "broken query"},
+		"broken JSON":            {"POST", "/error_trigger", jsonType, `{"ErrorCode":`, 400, "broken JSON"},
+		"JSON that is a number":  {"POST", "/error_trigger", jsonType, "11200", 400, "expected a JSON object"},
+		"JSON that is null":      {"POST", "/error_trigger", jsonType, "null", 400, "expected a JSON object"},
+		"an empty array":         {"POST", "/error_trigger", jsonType, "[]", 400, "an empty array"},
+		"an array of bad events": {"POST", "/error_trigger", jsonType, `[1,{"a":2}]`, 400, "event 1 of 2"},
+		"a broken Payload":       {"POST", "/error_trigger", formType, "Sid=NO1&Payload={'a'", 400, "the field Payload is no JSON object"},
+		"another content type":   {"POST", "/error_trigger", "text/plain", "ErrorCode=11200", 415, "expected application/x-www-form-urlencoded or application/json"},
+		"a body of no type":      {"POST", "/error_trigger", "", "ErrorCode=11200", 415, "expected"},
+		"multipart":              {"POST", "/error_trigger", "multipart/form-data; boundary=x", "--x--", 415, "expected"},
+		"another method":         {"GET", "/error_trigger?ErrorCode=11200", "", "", 405, "Method Not Allowed"},
+		"another path":           {"POST", "/", formType, "ErrorCode=11200", 404, "404"},
+		"a path too long":        {"POST", "/error_trigger/", formType, "ErrorCode=11200", 404, "404"},
+		"too large":              {"POST", "/error_trigger", formType, "Description=" + strings.Repeat("x", 1<<20), 413, "the body is above 1048576 bytes"},
+		"a report of nothing":    {"POST", "/message_status", formType, "MessageStatus=sent", 400, "missing MessageSid or MessageStatus"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handler, box, _ := newHandler(t, dryRun)
+			w := serveRequest(handler, r.method, r.target, r.contentType, r.body, nil)
+			if w.Code != r.status || !strings.Contains(w.Body.String(), r.answer) || strings.Count(w.Body.String(), "\n") != 1 {
+				t.Errorf("got %d %q, want %d and one line with %q", w.Code, w.Body, r.status, r.answer)
+			}
+			if w.Code == http.StatusMethodNotAllowed && w.Header().Get("Allow") != "POST" {
+				t.Errorf("Allow is %q, want POST", w.Header().Get("Allow"))
+			}
+			if len(box.events)+len(box.reports) > 0 {
+				t.Error("something was recorded")
+			}
+		})
+	}
+}
+
+// TestStrangeCodes: nothing that a stranger sent becomes part of a link.
+func TestStrangeCodes(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"11200/../..", "11200\n", "\u0661\u0661\u0662\u0660\u0660", strings.Repeat("1", 500), "<script>", "", "12", "1234567", "-1120"} {
+		handler, _, log := newHandler(t, dryRun)
+		w := serveRequest(handler, "POST", "/error_trigger", formType, url.Values{"ErrorCode": {code}, "Description": {"broken"}}.Encode(), nil)
+		want := "An error on your Twilio app occurred! broken https://www.twilio.com/docs/api/errors\n"
+		if w.Code != http.StatusOK || w.Body.String() != want {
+			t.Errorf("code %q: got %d %q, want 200 %q", code, w.Code, w.Body, want)
+		}
+		if code != "" && strings.Contains(log.String(), code) && len(code) > 4 {
+			t.Errorf("code %q is in the log: %s", code, log)
+		}
+	}
+}
+
+func TestOutboxUnavailable(t *testing.T) {
+	t.Parallel()
+	for target, body := range map[string]string{
+		"/error_trigger":  "ErrorCode=11200",
+		"/message_status": "MessageSid=SM33333333333333333333333333333333&MessageStatus=delivered",
+	} {
+		handler, box, log := newHandler(t, dryRun)
+		box.diskFull = true
+		w := serveRequest(handler, "POST", target, formType, body, nil)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "nothing was recorded") {
+			t.Errorf("%s: got %d %q", target, w.Code, w.Body)
+		}
+		if strings.Contains(w.Body.String(), "disk") || !strings.Contains(log.String(), "disk is full") {
+			t.Errorf("%s: the cause belongs into the log %q, not into the answer %q", target, log, w.Body)
+		}
+	}
+}
+
+// TestBadEventInBatch: one bad event must not lose the others.
+func TestBadEventInBatch(t *testing.T) {
+	t.Parallel()
+	handler, box, log := newHandler(t, dryRun)
+	event := `{"specversion":"1.0","type":"com.twilio.error-logs.error.logged","id":"NO%d","data":{"error_code":"11200","level":"ERROR"}}`
+	w := serveRequest(handler, "POST", "/error_trigger", jsonType, fmt.Sprintf("["+event+`,"bad",`+event+"]", 1, 2), nil)
+	if w.Code != http.StatusOK || len(box.events) != 2 || !strings.Contains(w.Body.String(), "event 2 of 3") || !strings.Contains(log.String(), "event 2 of 3") {
+		t.Errorf("got %d %q, %d events recorded, log %q", w.Code, w.Body, len(box.events), log)
+	}
+}
+
+func TestSignatures(t *testing.T) {
+	t.Parallel()
+	form := url.Values{"ErrorCode": {"11200"}, "Description": {"HTTP retrieval failure"}, "ParentAccountSid": {""}}
+	repeated := url.Values{"ErrorCode": {"11200"}, "Description": {"b", "a", "b"}}
+	json := `{"ErrorCode":"11200"}`
+	sum := sha256.Sum256([]byte(json))
+	hashed := "/error_trigger?bodySHA256=" + hex.EncodeToString(sum[:])
+	signed := func(address string) string { return sign(firstToken, address, form) }
+	for name, r := range map[string]struct {
+		env               map[string]string
+		target, signature string
+		body, contentType string
+		want              int
+	}{
+		"right":                          {nil, "/error_trigger", signed(publicURL + "/error_trigger"), form.Encode(), formType, 200},
+		"missing":                        {nil, "/error_trigger", "", form.Encode(), formType, 403},
+		"of another token":               {nil, "/error_trigger", sign("12345", publicURL+"/error_trigger", form), form.Encode(), formType, 403},
+		"of an empty token":              {nil, "/error_trigger", sign("", publicURL+"/error_trigger", form), form.Encode(), formType, 403},
+		"of another URL":                 {nil, "/error_trigger", signed("https://evil.example.com/error_trigger"), form.Encode(), formType, 403},
+		"of another body":                {nil, "/error_trigger", signed(publicURL + "/error_trigger"), form.Encode() + "&More=1", formType, 403},
+		"of http for https":              {nil, "/error_trigger", signed("http://alerts.example.com/error_trigger"), form.Encode(), formType, 403},
+		"with the default port":          {nil, "/error_trigger", signed(publicURL + ":443/error_trigger"), form.Encode(), formType, 200},
+		"port in PUBLIC_URL":             {map[string]string{"PUBLIC_URL": publicURL + ":8443"}, "/error_trigger", signed(publicURL + ":8443/error_trigger"), form.Encode(), formType, 200},
+		"port in PUBLIC_URL, not signed": {map[string]string{"PUBLIC_URL": publicURL + ":8443"}, "/error_trigger", signed(publicURL + "/error_trigger"), form.Encode(), formType, 200},
+		"a query":                        {nil, "/error_trigger?a=%20b&c", signed(publicURL + "/error_trigger?a=%20b&c"), form.Encode(), formType, 200},
+		"another query":                  {nil, "/error_trigger?a=2", signed(publicURL + "/error_trigger?a=1"), form.Encode(), formType, 403},
+		"all fields in the query":        {nil, "/error_trigger?" + form.Encode(), sign(firstToken, publicURL+"/error_trigger?"+form.Encode(), nil), "", "", 200},
+		"repeated fields":                {nil, "/error_trigger", sign(firstToken, publicURL+"/error_trigger", repeated), repeated.Encode(), formType, 200},
+		"prefix removed by the proxy":    {map[string]string{"PUBLIC_URL": publicURL + "/alerts/"}, "/error_trigger", signed(publicURL + "/alerts/error_trigger"), form.Encode(), formType, 200},
+		"prefix kept by the proxy":       {map[string]string{"PUBLIC_URL": publicURL + "/alerts"}, "/alerts/error_trigger", signed(publicURL + "/alerts/error_trigger"), form.Encode(), formType, 200},
+		"second token":                   {map[string]string{"WEBHOOK_AUTH_TOKENS": "x1, " + secondToken}, "/error_trigger", sign(secondToken, publicURL+"/error_trigger", form), form.Encode(), formType, 200},
+		"JSON with its hash":             {nil, hashed, sign(firstToken, publicURL+hashed, nil), json, jsonType, 200},
+		"JSON with another's hash":       {nil, hashed, sign(firstToken, publicURL+hashed, nil), `{"ErrorCode":"11201"}`, jsonType, 403},
+		"JSON with an upper-case hash":   {nil, "/error_trigger?bodySHA256=" + strings.ToUpper(hex.EncodeToString(sum[:])), sign(firstToken, publicURL+"/error_trigger?bodySHA256="+strings.ToUpper(hex.EncodeToString(sum[:])), nil), json, jsonType, 403},
+		"JSON without a hash":            {nil, "/error_trigger", sign(firstToken, publicURL+"/error_trigger", nil), json, jsonType, 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := map[string]string{"DRY_RUN": "true", "PUBLIC_URL": publicURL, "TWILIO_AUTH_TOKEN": firstToken}
+			for name, value := range r.env {
+				env[name] = value
+			}
+			handler, box, log := newHandler(t, env)
+			w := serveRequest(handler, "POST", r.target, r.contentType, r.body, http.Header{"X-Twilio-Signature": {r.signature}})
+			if w.Code != r.want || len(box.events) > 0 != (w.Code == 200) {
+				t.Errorf("got %d with %d events, want %d: %s%s", w.Code, len(box.events), r.want, w.Body, log)
+			}
+			if w.Code == http.StatusForbidden && (!strings.Contains(log.String(), "checked_url="+publicURL) && !strings.Contains(log.String(), `checked_url="`+publicURL) || strings.Contains(log.String(), firstToken)) {
+				t.Errorf("the log should say which URL was checked, and no token: %s", log)
+			}
+		})
+	}
+}
+
+// TestTwiliosVectors pins the signatures that Twilio's pages publish.
+func TestTwiliosVectors(t *testing.T) {
+	t.Parallel()
+	v := newVerifier("https://example.com", []string{"12345"})
+	form := url.Values{"CallSid": {"CA1234567890ABCDE"}, "Caller": {"+14158675310"}, "Digits": {"1234"}, "From": {"+14158675310"}, "To": {"+18005551212"}}
+	r := httptest.NewRequest("POST", "/myapp.php?foo=1&bar=2", nil)
+	r.Header.Set("X-Twilio-Signature", "L/OH5YylLD5NRKLltdqwSvS0BnU=")
+	if !v.valid(r, nil, form) {
+		t.Error("Twilio's own form is refused")
+	}
+	body := []byte(`{"CallSid":"CA1234567890ABCDE","Caller":"+12349013030"}`)
+	r = httptest.NewRequest("POST", "/myapp.php?bodySHA256=5ccde7145dfb8f56479710896586cb9d5911809d83afbe34627818790db0aec9", nil)
+	r.Header.Set("X-Twilio-Signature", sign("12345", v.url(r), nil))
+	if !v.valid(r, body, nil) {
+		t.Error("Twilio's own JSON is refused")
+	}
+}
+
+func TestClosed(t *testing.T) {
+	t.Parallel()
+	handler, _, _ := newHandler(t, map[string]string{
+		"TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef", "TWILIO_AUTH_TOKEN": firstToken,
+		"ALERT_FROM": "+15005550006", "ALERT_TO": "+15005550009", "POLL_EVERY": "5m",
+	})
+	if w := serveRequest(handler, "POST", "/error_trigger", formType, "ErrorCode=11200", nil); w.Code != http.StatusForbidden {
+		t.Errorf("without PUBLIC_URL a webhook got %d, want 403", w.Code)
+	}
+}
+
+func TestMessageStatus(t *testing.T) {
+	t.Parallel()
+	handler, box, log := newHandler(t, dryRun)
+	body := "MessageSid=SMcccccccccccccccccccccccccccccccc&MessageStatus=undelivered&ErrorCode=30034&To=%2B15005550009"
+	if w := serveRequest(handler, "POST", "/message_status?sms=ROW", formType, body, nil); w.Code != http.StatusOK {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+	want := alert.Report{ID: "ROW", SID: "SMcccccccccccccccccccccccccccccccc", Status: "undelivered", Code: "30034"}
+	if len(box.reports) != 1 || box.reports[0] != want {
+		t.Errorf("got %+v, want %+v", box.reports, want)
+	}
+	for _, word := range []string{"level=ERROR", "code=30034", "...0009"} {
+		if !strings.Contains(log.String(), word) {
+			t.Errorf("%q is not in the log: %s", word, log)
+		}
+	}
+	if strings.Contains(log.String(), "15005550009") {
+		t.Errorf("a phone number is in the log: %s", log)
+	}
+}
+
+func TestHealthz(t *testing.T) {
+	t.Parallel()
+	handler, box, _ := newHandler(t, dryRun)
+	if w := serveRequest(handler, "GET", "/healthz", "", "", nil); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+	box.unwell = "3 SMS overdue"
+	if w := serveRequest(handler, "GET", "/healthz", "", "", nil); w.Code != http.StatusServiceUnavailable || w.Body.String() != "3 SMS overdue\n" {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+}
+
+// TestLimits shows the server's bounds over a real connection: headers above
+// 64 KiB get 431, a body above 1 MiB gets 413, and the connection closes.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	handler, _, _ := newHandler(t, dryRun)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newServer(handler, slog.New(slog.DiscardHandler))
+	go server.Serve(listener)
+	defer server.Close()
+	for name, request := range map[string]string{
+		"431 Request Header Fields Too Large": "POST /error_trigger HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n",
+		"413 Request Entity Too Large":        "POST /error_trigger HTTP/1.1\r\nHost: a\r\nContent-Type: " + formType + "\r\nContent-Length: 2000000\r\n\r\n" + strings.Repeat("x", 2_000_000),
+	} {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		go io.WriteString(conn, request)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if answer.Status != name || !answer.Close {
+			t.Errorf("got %s, closed %t, want %s and closed", answer.Status, answer.Close, name)
+		}
+		conn.Close()
+	}
+}
+
+var linkPattern = regexp.MustCompile(`[A-Za-z]+://\S*`)
+
+// FuzzHandler: never a panic, never a 500, never a link that is not Twilio's.
+func FuzzHandler(f *testing.F) {
+	for _, pattern := range []string{"*.form", "*.json"} {
+		files, err := filepath.Glob(filepath.Join("internal", "alert", "testdata", "payloads", pattern))
+		if err != nil || len(files) == 0 {
+			f.Fatal("no payloads", err)
+		}
+		for _, file := range files {
+			body, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add("", map[string]string{"*.form": formType, "*.json": jsonType}[pattern], string(body))
+		}
+	}
+	f.Add("ErrorCode=11200&Description=http%3A%2F%2Fevil.example.com", "", "")
+	config := testConfig(f, dryRun)
+	handler := NewHandler(config, openOutbox(f, config), NewMetrics(), slog.New(slog.DiscardHandler))
+	f.Fuzz(func(t *testing.T, query, contentType, body string) {
+		r := httptest.NewRequest("POST", "/error_trigger", strings.NewReader(body))
+		r.URL.RawQuery = query
+		r.Header["Content-Type"] = []string{contentType}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		switch w.Code {
+		case 200, 400, 413, 415:
+		default:
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+		if w.Code != http.StatusOK {
+			return
+		}
+		for line := range strings.Lines(w.Body.String()) {
+			for _, link := range linkPattern.FindAllString(line, -1) {
+				code := strings.TrimPrefix(strings.TrimPrefix(link, alert.IndexLink), "/")
+				if !strings.HasPrefix(link, alert.IndexLink) || len(code) > 6 || strings.Trim(code, "0123456789") != "" {
+					t.Errorf("a link that is not Twilio's: %q in %q", link, line)
+				}
+			}
+		}
+	})
+}

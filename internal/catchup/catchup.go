@@ -1,0 +1,257 @@
+// Package catchup reads Twilio's own log of errors, so that none is missed
+// that no webhook brought: because the server was down, or because Twilio
+// cannot reach it at all.
+//
+// Twilio keeps every error for 30 days under the SID that webhooks carry, so
+// the reader may read as much as it likes twice: Record knows what was seen.
+// All that it must not do is skip, and the mark says up to when it has not.
+package catchup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
+)
+
+// Overlap is how far each read reaches back behind the mark: errors enter
+// Twilio's log some time after they happened.
+const Overlap = 15 * time.Minute
+
+const (
+	// firstReach is how far the first read of all reaches back: the history of
+	// an account is no news.
+	firstReach = time.Hour
+	// twilioReach is how far back Twilio can be asked: 30 days, less the time
+	// that a read may take. Source: https://www.twilio.com/docs/usage/monitor-alert.
+	twilioReach = 30*24*time.Hour - time.Hour
+	// shortest is the least time to ask for: Twilio's dates are in seconds.
+	shortest = time.Second
+
+	// leaseTime is how long a replica that died keeps the others from reading.
+	// It is prolonged after each window; when a window takes longer, two
+	// replicas may read the same, which costs requests and nothing else.
+	leaseTime = time.Minute
+	// elsewhere is how soon to look again while another replica reads.
+	elsewhere = 15 * time.Second
+
+	// maxBatch is how many events are recorded at a time, so that webhooks wait
+	// for no more than that.
+	maxBatch = 500
+
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+)
+
+// Log is Twilio's log of errors.
+type Log interface {
+	// Log returns the entries from one time to another, in any order. More
+	// reports that there may be more than were given. An *alert.SendError that
+	// is Refused cannot be helped by asking again.
+	Log(ctx context.Context, from, to time.Time) (entries []alert.LogEntry, more bool, err error)
+}
+
+// Recorder stores events, those seen before only once.
+type Recorder interface {
+	Record(ctx context.Context, events []alert.Event) ([]outbox.Result, error)
+}
+
+// Mark is the time up to which the log has been read, and the lease of the
+// one replica that reads it. See outbox.Mark.
+type Mark interface {
+	Take(ctx context.Context, start time.Time, lease time.Duration) (at time.Time, held bool, err error)
+	Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error)
+	Release(ctx context.Context) error
+}
+
+// Options say how to read.
+type Options struct {
+	// Every is the pace, 0 for not at all.
+	Every time.Duration
+	// Reach is how far back the recorder knows what was seen: reading further
+	// would count errors twice.
+	Reach time.Duration
+	// Logger gets what the operator must know.
+	Logger *slog.Logger
+}
+
+// Reader records what is in Twilio's log.
+type Reader struct {
+	log      Log
+	recorder Recorder
+	mark     Mark
+	options  Options
+	begun    bool // the first read of this process is done
+
+	mu      sync.Mutex
+	trouble trouble
+	problem string
+}
+
+// trouble is how reading goes.
+type trouble string
+
+const (
+	none    trouble = ""
+	failing trouble = "failing" // it will pass
+	refused trouble = "refused" // it will not by itself
+)
+
+// New returns a reader of the log.
+func New(log Log, recorder Recorder, mark Mark, options Options) *Reader {
+	return &Reader{log: log, recorder: recorder, mark: mark, options: options}
+}
+
+// Problem says why the log cannot be read and what to do about it. It is empty
+// if it can, and while there is hope that trouble passes by itself.
+func (r *Reader) Problem() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.problem
+}
+
+// Run reads the log at once and then at the pace of the options, until ctx
+// ends. Of several replicas one reads for all.
+func (r *Reader) Run(ctx context.Context) {
+	retry := firstRetry
+	for r.options.Every > 0 && ctx.Err() == nil {
+		wait, err := r.turn(ctx)
+		switch {
+		case errors.Is(err, errElsewhere):
+			wait = min(elsewhere, r.options.Every)
+		case err != nil && ctx.Err() == nil:
+			wait = max(retry, r.fails(err))
+			retry = min(2*retry, lastRetry, r.options.Every)
+		case err == nil:
+			r.works()
+			retry = firstRetry
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// errElsewhere means that another replica reads the log.
+var errElsewhere = errors.New("another replica reads the log")
+
+// turn reads the log if that is due and nobody else does, and returns how long
+// to wait for the next turn.
+func (r *Reader) turn(ctx context.Context) (time.Duration, error) {
+	now := time.Now()
+	at, held, err := r.mark.Take(ctx, now.Add(Overlap-firstReach), leaseTime)
+	if err != nil {
+		return 0, err
+	}
+	if !held {
+		return 0, errElsewhere
+	}
+	// Should this fail, the lease ends by itself.
+	defer r.mark.Release(context.WithoutCancel(ctx))
+	if age := now.Sub(at).Abs(); r.begun && age < r.options.Every {
+		return r.options.Every - age, nil // another replica has read it
+	}
+	if err := r.read(ctx, at); err != nil {
+		return 0, err
+	}
+	r.begun = true
+	return r.options.Every, nil
+}
+
+// read records what the log holds since the mark, less the overlap, window by
+// window from the oldest on. A window of which Twilio does not give everything
+// is asked for again, half as long.
+func (r *Reader) read(ctx context.Context, mark time.Time) error {
+	end := time.Now().Truncate(time.Second)
+	from := mark.Add(-Overlap).Truncate(time.Second)
+	if oldest := end.Add(-min(r.options.Reach, twilioReach)); from.Before(oldest) {
+		from = oldest
+	}
+	for length := end.Sub(from); from.Before(end); {
+		to := from.Add(length)
+		if to.After(end) {
+			to = end
+		}
+		entries, more, err := r.log.Log(ctx, from, to)
+		if err != nil {
+			return err
+		}
+		if asked := to.Sub(from); more && asked > shortest {
+			length = max((asked / 2).Truncate(time.Second), shortest)
+			continue
+		}
+		if more {
+			r.options.Logger.Error("more errors in a second than Twilio tells, some are not counted", "at", from)
+		}
+		if err := r.record(ctx, entries); err != nil {
+			return err
+		}
+		held, err := r.mark.Move(ctx, to, leaseTime)
+		if err != nil {
+			return err
+		}
+		if !held {
+			return errElsewhere
+		}
+		from, length = to, 2*length
+	}
+	return nil
+}
+
+// record records entries in the order in which they happened.
+func (r *Reader) record(ctx context.Context, entries []alert.LogEntry) error {
+	events := make([]alert.Event, len(entries))
+	for i, entry := range entries {
+		events[i] = alert.ParseLogEntry(entry)
+	}
+	slices.SortStableFunc(events, func(a, b alert.Event) int { return a.Time.Compare(b.Time) })
+	for batch := range slices.Chunk(events, maxBatch) {
+		if _, err := r.recorder.Record(ctx, batch); err != nil {
+			return fmt.Errorf("recording Twilio's log: %w", err)
+		}
+	}
+	return nil
+}
+
+// fails notes that the log could not be read, and returns for how long Twilio
+// asks to be left alone.
+func (r *Reader) fails(err error) time.Duration {
+	failure, ok := errors.AsType[*alert.SendError](err)
+	if !ok {
+		failure = &alert.SendError{Err: err}
+	}
+	if failure.Outcome != alert.Refused {
+		if r.becomes(failing, "") {
+			r.options.Logger.Warn("Twilio's log not read, trying again", "code", failure.Code, "err", failure.Err)
+		}
+		return failure.RetryAfter
+	}
+	problem := fmt.Sprintf("Twilio refuses (%v): errors are missed until TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET, are right", failure.Err)
+	if r.becomes(refused, problem) {
+		r.options.Logger.Error("Twilio's log not read", "code", failure.Code, "err", problem)
+	}
+	return failure.RetryAfter
+}
+
+// works notes that the log was read.
+func (r *Reader) works() {
+	if r.becomes(none, "") {
+		r.options.Logger.Info("Twilio's log is read again")
+	}
+}
+
+// becomes notes how reading goes, and reports whether that is a change.
+func (r *Reader) becomes(t trouble, problem string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change := r.trouble != t
+	r.trouble, r.problem = t, problem
+	return change
+}

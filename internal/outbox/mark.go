@@ -1,0 +1,69 @@
+package outbox
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Mark says how far something has come that one replica does at a time: who
+// holds its lease moves it, and only forward.
+type Mark struct {
+	db     *database
+	name   string
+	holder string // this Mark, among those of the same name
+}
+
+// Mark returns the mark of a name, of which each replica has one.
+func (o *Outbox) Mark(name string) *Mark {
+	return &Mark{db: o.db, name: name, holder: rand.Text()}
+}
+
+// Take takes the lease for a time, or prolongs it, and returns where the mark
+// is: at start when it never was anywhere. Held is false while somebody else
+// has the lease.
+func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (at time.Time, held bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	now := time.Now()
+	var ms int64
+	err = m.db.writes.QueryRowContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+			WHERE marks.until <= $5 OR marks.holder = excluded.holder
+		RETURNING at`, m.name, millis(start), m.holder, millis(now.Add(lease)), millis(now)).Scan(&ms)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, false, nil
+	}
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("taking the lease of %s: %w", m.name, err)
+	}
+	return fromMillis(ms), true, nil
+}
+
+// Move moves the mark forward, unless it is there already, and prolongs the
+// lease. Held is false, and the mark where it was, when somebody else has taken
+// the lease since.
+func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	done, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET at = CASE WHEN at < $1 THEN $1 ELSE at END, until = $2
+		WHERE name = $3 AND holder = $4`, millis(to), millis(time.Now().Add(lease)), m.name, m.holder)
+	if err != nil {
+		return false, fmt.Errorf("moving the mark of %s: %w", m.name, err)
+	}
+	n, err := done.RowsAffected()
+	return n > 0, err
+}
+
+// Release ends the lease, so that others need not wait for its end.
+func (m *Mark) Release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if _, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET until = 0 WHERE name = $1 AND holder = $2`, m.name, m.holder); err != nil {
+		return fmt.Errorf("ending the lease of %s: %w", m.name, err)
+	}
+	return nil
+}
