@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -41,8 +42,32 @@ func signedForm(n int64) (body, signature string) {
 	return form.Encode(), sign(loadToken, loadURL+"/error_trigger", form)
 }
 
-// run posts signed Debugger webhooks over connections for a while.
-func run64(t testing.TB, p *process, connections int, d time.Duration) load {
+// postSigned posts the nth webhook and returns how long its answer took.
+func postSigned(client *http.Client, server string, n int64) (time.Duration, error) {
+	body, signature := signedForm(n)
+	request, err := http.NewRequest(http.MethodPost, server+"/error_trigger", strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.Header.Set("X-Twilio-Signature", signature)
+	begin := time.Now()
+	answer, err := client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return 0, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return 0, errors.New(answer.Status)
+	}
+	return time.Since(begin), nil
+}
+
+// post posts signed Debugger webhooks over connections for a while.
+func (p *process) post(t testing.TB, connections int, d time.Duration) load {
 	var n, end = time.Now().UnixNano(), time.Now().Add(d)
 	var next atomic.Int64
 	next.Store(n)
@@ -54,23 +79,12 @@ func run64(t testing.TB, p *process, connections int, d time.Duration) load {
 			client := &http.Client{Transport: new(http.Transport)}
 			defer client.CloseIdleConnections()
 			for time.Now().Before(end) {
-				body, signature := signedForm(next.Add(1))
-				request, _ := http.NewRequest(http.MethodPost, p.URL+"/error_trigger", strings.NewReader(body))
-				request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-				request.Header.Set("X-Twilio-Signature", signature)
-				begin := time.Now()
-				answer, err := client.Do(request)
+				d, err := postSigned(client, p.URL, next.Add(1))
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				io.Copy(io.Discard, answer.Body)
-				answer.Body.Close()
-				if answer.StatusCode != http.StatusOK {
-					t.Error(answer.Status)
-					return
-				}
-				took[i] = append(took[i], time.Since(begin))
+				took[i] = append(took[i], d)
 			}
 		})
 	}
@@ -90,10 +104,10 @@ func TestFigures(t *testing.T) {
 	server := startProcess(t, "program", t.TempDir(), "DRY_RUN=true", "PUBLIC_URL="+loadURL, "TWILIO_AUTH_TOKEN="+loadToken)
 	for range 3 {
 		for _, p := range []*process{bare, server} {
-			l := run64(t, p, 64, *figures)
+			l := p.post(t, 64, *figures)
 			fmt.Printf("%.0f/s p50 %v p99 %v cpu %v  rss %.1f\n", l.rate, l.p50, l.p99, l.cpu, p.memory(t, "VmHWM"))
 		}
 	}
-	l := run64(t, server, 1, *figures)
+	l := server.post(t, 1, *figures)
 	fmt.Printf("lone %.0f/s p50 %v p99 %v cpu %v\n", l.rate, l.p50, l.p99, l.cpu)
 }

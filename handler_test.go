@@ -334,12 +334,14 @@ func FuzzHandler(f *testing.F) {
 	}
 	f.Add("ErrorCode=11200&Description=http%3A%2F%2Fevil.example.com", "", "")
 	config := testConfig(f, dryRun)
-	handler := NewHandler(config, openOutbox(f, config), NewMetrics(), slog.New(slog.DiscardHandler))
+	box := &memory{config: config}
+	handler := NewHandler(config, box, NewMetrics(), slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, query, contentType, body string) {
 		r := httptest.NewRequest("POST", "/error_trigger", strings.NewReader(body))
 		r.URL.RawQuery = query
 		r.Header["Content-Type"] = []string{contentType}
 		w := httptest.NewRecorder()
+		box.events = nil
 		handler.ServeHTTP(w, r)
 		switch w.Code {
 		case 200, 400, 413, 415:

@@ -7,6 +7,8 @@
 //
 //	twilio-error-sms              serve; settings come from the environment and .env
 //	twilio-error-sms healthcheck  exit 0 if the server on this machine is well
+//	twilio-error-sms check        say what is wrong with the settings, and how to mend it
+//	twilio-error-sms mock         post a mock notification to a server, as Twilio would
 //
 // README.md tells how to set it up.
 package main
@@ -15,6 +17,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -61,7 +64,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	switch args[0] {
 	case "healthcheck":
-		return healthcheck(ctx, getenv, stdout)
+		return healthcheck(ctx, args[1:], getenv, stdout)
+	case "check":
+		return check(ctx, args[1:], getenv, stdout)
+	case "mock":
+		return mock(ctx, args[1:], getenv, stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, usage)
 		return err
@@ -75,7 +82,11 @@ Without a subcommand it serves webhooks of Twilio and texts alerts; settings
 come from the environment and from .env, see README.md and .env.example.
 
   healthcheck   ask the server on this machine whether it is well
+  check         say what is wrong with the settings, and how to mend it
+  mock          post a mock notification to a server, as Twilio would
   help          print this
+
+Each of them has a manual: twilio-error-sms check -h
 `
 
 // serve runs the server until ctx ends.
@@ -243,24 +254,39 @@ func waitFor(ctx context.Context, tasks *sync.WaitGroup) bool {
 	}
 }
 
+const healthcheckManual = `NAME
+  twilio-error-sms healthcheck - ask the server on this machine whether it is well
+
+SYNOPSIS
+  twilio-error-sms healthcheck
+
+DESCRIPTION
+  Asks GET /healthz at ADDR and prints the answer: ok, and a line for each
+  kind of SMS that did not reach its phone in the last day. It is the
+  container's health check.
+
+EXIT STATUS
+  0 when alerts can be stored and sent; 1 when not, or when nothing answers.
+
+EXAMPLE
+  twilio-error-sms healthcheck
+`
+
 // healthcheck asks the server on this machine whether it is well.
-func healthcheck(ctx context.Context, getenv func(string) string, stdout io.Writer) error {
+func healthcheck(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("healthcheck", flag.ContinueOnError)
+	if done, err := parseFlags(flags, args, 0, healthcheckManual, stdout); done || err != nil {
+		return err
+	}
 	s := &settings{getenv: getenv}
 	var config Config
 	s.addresses(&config)
 	if err := errors.Join(s.problems...); err != nil {
 		return err
 	}
-	host, port, err := net.SplitHostPort(config.Addr)
-	if err != nil {
-		return fmt.Errorf("reading ADDR: %w", err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, localURL(config.Addr)+"/healthz", nil)
 	if err != nil {
 		return err
 	}
@@ -278,4 +304,13 @@ func healthcheck(ctx context.Context, getenv func(string) string, stdout io.Writ
 	}
 	_, err = stdout.Write(body)
 	return err
+}
+
+// localURL returns where this machine reaches the listener at addr.
+func localURL(addr string) string {
+	host, port, _ := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }

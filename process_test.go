@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // asProgram makes this test binary the program itself, or the bare server
@@ -24,7 +26,7 @@ const asProgram = "TWILIO_ERROR_SMS_TEST_AS"
 func TestMain(m *testing.M) {
 	switch os.Getenv(asProgram) {
 	case "":
-		os.Exit(m.Run())
+		testscript.Main(m, map[string]func(){"twilio-error-sms": main})
 	case "program":
 		main()
 	case "bare":

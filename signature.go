@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,10 +41,11 @@ func (v *verifier) url(r *http.Request) string {
 func (v *verifier) valid(r *http.Request, body []byte, form url.Values) bool {
 	signature := r.Header.Get("X-Twilio-Signature")
 	address := v.url(r)
+	fields := map[string]string{"": signedFields(form)}
 	valid := false
 	for _, validator := range v.validators {
 		if form != nil {
-			valid = validator.Validate(address, signedFields(form), signature) || valid
+			valid = validator.Validate(address, fields, signature) || valid
 		} else {
 			valid = validator.ValidateBody(address, body, signature) || valid
 		}
@@ -51,15 +53,17 @@ func (v *verifier) valid(r *http.Request, body []byte, form url.Values) bool {
 	return valid && signature != ""
 }
 
-// signedFields returns the fields as Twilio signs them: of a field that
-// repeats each distinct value once, in order, with its name before each.
-// twilio-go writes name and value for each entry, so the further names become
-// part of the value.
-func signedFields(form url.Values) map[string]string {
-	fields := make(map[string]string, len(form))
-	for name, values := range form {
-		distinct := slices.Compact(slices.Sorted(slices.Values(values)))
-		fields[name] = strings.Join(distinct, name)
+// signedFields returns the fields as Twilio signs them: in order of their
+// names, name and value without a separator, of a field that repeats each
+// distinct value once. twilio-go drops what repeats, and joins field by field
+// what it is given; it gets all of them as one.
+func signedFields(form url.Values) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		for _, value := range slices.Compact(slices.Sorted(slices.Values(form[name]))) {
+			b.WriteString(name)
+			b.WriteString(value)
+		}
 	}
-	return fields
+	return b.String()
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ type Server struct {
 
 	mux      *http.ServeMux
 	mu       sync.Mutex
+	account  Account
 	messages []Message
 	attempts int
 	lists    int
@@ -79,7 +81,8 @@ type Server struct {
 // New returns a stand-in that runs until the test ends. Set its fields before
 // the first request.
 func New(t testing.TB) *Server {
-	s := &Server{mux: http.NewServeMux(), done: make(chan struct{})}
+	s := &Server{mux: http.NewServeMux(), account: newAccount(), done: make(chan struct{})}
+	s.handleAccount()
 	s.mux.HandleFunc("POST /2010-04-01/Accounts/{account}/Messages.json", s.create)
 	s.mux.HandleFunc("GET /2010-04-01/Accounts/{account}/Messages.json", s.list)
 	s.mux.HandleFunc("GET /v1/Alerts", s.alerts)
@@ -116,7 +119,10 @@ func (s *Server) Lists() int {
 
 // authorized serves requests with the right credentials.
 func (s *Server) authorized(w http.ResponseWriter, r *http.Request) {
-	if user, password, _ := r.BasicAuth(); user != AccountSID || password != AuthToken {
+	user, password, _ := r.BasicAuth()
+	isToken := user == AccountSID && password == AuthToken
+	isKey := user == APIKey && password == APISecret
+	if !isToken && (!isKey || strings.HasSuffix(r.URL.Path, "/"+AccountSID+".json")) {
 		refuse(w, http.StatusUnauthorized, 20003, "Authenticate")
 		return
 	}

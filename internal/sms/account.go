@@ -1,0 +1,130 @@
+package sms
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	apiURL       = "https://api.twilio.com/2010-04-01/Accounts/"
+	messagingURL = "https://messaging.twilio.com/v1/Services/"
+)
+
+// read asks Twilio for a resource. It goes by the library's request, not its
+// products: each has a type for each of the lists, and messaging is another.
+func (t *Twilio) read(ctx context.Context, address string, query url.Values, into any) error {
+	handler, call := t.request(ctx)
+	answer, err := handler.Get(address, query, nil, "")
+	if err == nil {
+		err = json.NewDecoder(answer.Body).Decode(into)
+	}
+	if err != nil {
+		return call.failure(err)
+	}
+	return nil
+}
+
+// Standing is what Twilio says of the account.
+type Standing struct {
+	Status string // active, suspended or closed
+	Type   string // Trial or Full
+}
+
+// Standing reads the account, which standard API keys may not. Its errors, as
+// those of all that reads, are *alert.SendError.
+func (t *Twilio) Standing(ctx context.Context) (Standing, error) {
+	var s Standing
+	err := t.read(ctx, apiURL+t.account.SID+".json", nil, &s)
+	return s, err
+}
+
+// ReadMessages reads an entry of the message log, as Send must be able to.
+func (t *Twilio) ReadMessages(ctx context.Context) error {
+	return t.read(ctx, apiURL+t.account.SID+"/Messages.json", url.Values{"PageSize": {"1"}}, &struct{}{})
+}
+
+// record is a row of Twilio's lists of numbers.
+type record struct {
+	PhoneNumber  string `json:"phone_number"`
+	ShortCode    string `json:"short_code"`
+	Capabilities struct{ SMS bool }
+}
+
+// lookUp returns the record of a number, nil if there is none.
+func (t *Twilio) lookUp(ctx context.Context, list, filter, number string) (*record, error) {
+	var page struct {
+		Numbers   []record `json:"incoming_phone_numbers"`
+		Codes     []record `json:"short_codes"`
+		CallerIDs []record `json:"outgoing_caller_ids"`
+	}
+	err := t.read(ctx, apiURL+t.account.SID+"/"+list+".json", url.Values{filter: {number}}, &page)
+	for _, r := range slices.Concat(page.Numbers, page.Codes, page.CallerIDs) {
+		if number == r.PhoneNumber || number == r.ShortCode { // the filters take a part of one, too
+			return &r, err
+		}
+	}
+	return nil, err
+}
+
+// Number is what Twilio says of a number.
+type Number struct {
+	Owned bool // by the account
+	Texts bool // can send SMS
+}
+
+// Number looks for a number, in E.164 or a short code, among the account's.
+func (t *Twilio) Number(ctx context.Context, number string) (Number, error) {
+	if !strings.HasPrefix(number, "+") {
+		r, err := t.lookUp(ctx, "SMS/ShortCodes", "ShortCode", number)
+		return Number{Owned: r != nil, Texts: r != nil}, err
+	}
+	r, err := t.lookUp(ctx, "IncomingPhoneNumbers", "PhoneNumber", number)
+	return Number{Owned: r != nil, Texts: r != nil && r.Capabilities.SMS}, err
+}
+
+// Verified reports whether a trial account may text a number.
+func (t *Twilio) Verified(ctx context.Context, number string) (bool, error) {
+	r, err := t.lookUp(ctx, "OutgoingCallerIds", "PhoneNumber", number)
+	return r != nil, err
+}
+
+// HasSenders reports whether a messaging service, MG…, has any sender.
+func (t *Twilio) HasSenders(ctx context.Context, service string) (bool, error) {
+	for _, list := range []string{"PhoneNumbers", "ShortCodes", "AlphaSenders", "ChannelSenders"} {
+		var page struct {
+			PhoneNumbers []any `json:"phone_numbers"`
+			ShortCodes   []any `json:"short_codes"`
+			AlphaSenders []any `json:"alpha_senders"`
+			Senders      []any `json:"senders"` // of channels
+		}
+		err := t.read(ctx, messagingURL+service+"/"+list, url.Values{"PageSize": {"1"}}, &page)
+		if all := slices.Concat(page.PhoneNumbers, page.ShortCodes, page.AlphaSenders, page.Senders); err != nil || len(all) > 0 {
+			return len(all) > 0, err
+		}
+	}
+	return false, nil
+}
+
+// Delivery is what became of an SMS that Twilio accepted.
+type Delivery struct {
+	Status string // in Twilio's words: queued, sent, delivered, undelivered, …
+	Code   string // Twilio's error code, or empty
+}
+
+// Delivery asks what became of the SMS with a SID.
+func (t *Twilio) Delivery(ctx context.Context, sid string) (Delivery, error) {
+	var m struct {
+		Status string
+		Code   int `json:"error_code"`
+	}
+	err := t.read(ctx, apiURL+t.account.SID+"/Messages/"+sid+".json", nil, &m)
+	d := Delivery{Status: m.Status}
+	if m.Code != 0 {
+		d.Code = strconv.Itoa(m.Code)
+	}
+	return d, err
+}
