@@ -167,9 +167,6 @@ func (v *view) Mask(number string) string {
 	return strings.ReplaceAll(alert.Mask(number), "...", "…")
 }
 
-// Link returns Twilio's page of a code.
-func (v *view) Link(code string) string { return alert.Event{Code: code}.Link() }
-
 // IsCode reports whether what went wrong with an SMS is an error code.
 func (v *view) IsCode(s string) bool {
 	return len(s) >= 3 && len(s) <= 6 && strings.Trim(s, "0123456789") == ""

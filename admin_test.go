@@ -140,13 +140,17 @@ func deliverAll(t testing.TB, box *outbox.Outbox, recorded int64) {
 		if missing > 0 {
 			t.Fatalf("%d errors are not in the chart, or SMS had no attempt", missing)
 		}
-		for i, sms := range history.SMS {
-			report := alert.Report{ID: sms.ID, SID: sms.SID, Status: "delivered"}
-			if i == 4 {
-				report.Status, report.Code = "undelivered", "30005"
-			}
-			if sms.SID == "" || i == 2 {
+		accepted := 0
+		for _, sms := range history.SMS {
+			if sms.SID == "" {
 				continue
+			}
+			report := alert.Report{ID: sms.ID, SID: sms.SID, Status: "delivered"}
+			switch accepted++; accepted {
+			case 3:
+				continue // no news of it yet
+			case 5:
+				report.Status, report.Code = "undelivered", "30005"
 			}
 			if _, err := box.Deliver(t.Context(), report); err != nil {
 				t.Fatal(err)
@@ -226,9 +230,6 @@ func TestPage(t *testing.T) {
 		}
 	}
 	for _, secret := range []string{"15551230001", "15551230002", "<script", "http://", "src="} {
-		if secret == "http://" {
-			body = strings.ReplaceAll(body, "http://127.0.0.1:8080/", "")
-		}
 		if strings.Contains(body, secret) {
 			t.Errorf("the page has %q", secret)
 		}

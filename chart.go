@@ -32,8 +32,8 @@ type chart struct {
 
 // line is a line of the grid.
 type line struct {
-	Y     int
-	Label string
+	Y int
+	N int64
 }
 
 // chartCode is a code in the chart. Style is the number of its pattern.
@@ -85,7 +85,7 @@ func newChart(hours []outbox.HourCount, now time.Time) chart {
 	}
 	top := ceiling(most)
 	for _, n := range []int64{top, top / 2} {
-		c.Lines = append(c.Lines, line{chartFloor - int(pixels(n, top)), thousands(n)})
+		c.Lines = append(c.Lines, line{chartFloor - int(pixels(n, top)), n})
 	}
 	first := alert.Hourly.Start(now).Add(-(chartHours - 1) * time.Hour)
 	for i := range chartHours {
@@ -178,13 +178,4 @@ func sum(counts []int64) (total int64) {
 		total += n
 	}
 	return total
-}
-
-// thousands writes 12345 as 12,345.
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
@@ -19,6 +21,7 @@ import (
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/outbox"
+	"twilio-error-sms/internal/twiliotest"
 )
 
 // scrape returns what Prometheus reads.
@@ -79,6 +82,41 @@ func TestMetrics(t *testing.T) {
 	}
 	if text := scrape(t, m, outbox.Backlog{}); strings.Contains(text, "catch_up_lag") || !strings.Contains(text, "oldest_seconds 0\n") {
 		t.Error("nothing waits and nobody catches up, but it says so")
+	}
+}
+
+// What the handler and the outbox see arrives in the metrics.
+func TestMetricsOfABadDay(t *testing.T) {
+	t.Parallel()
+	box, config, m := seeded(t, nil)
+	config.PublicURL, config.Tokens, config.Unsigned = "https://alerts.example.com", []string{twiliotest.AuthToken}, false
+	handler := NewHandler(config, box, m, slog.New(slog.DiscardHandler))
+	for _, form := range []url.Values{{"ErrorCode": {"11200"}}, {"Nothing": {"of Twilio"}}, nil} {
+		r := httptest.NewRequest(http.MethodPost, "/error_trigger", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if form != nil {
+			r.Header.Set("X-Twilio-Signature", sign(twiliotest.AuthToken, "https://alerts.example.com/error_trigger", form))
+		}
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	text := scrape(t, m, outbox.Backlog{})
+	for _, want := range []string{
+		`webhooks_total{kind="alarm",outcome="recorded"} 1`,
+		`webhooks_total{kind="unread",outcome="unreadable"} 1`,
+		`webhooks_total{kind="unread",outcome="forbidden"} 1`,
+		`events_total{code="12100",level="error"} 11`,
+		`events_total{code="13226",level="warning"} 4`,
+		`send_attempts_total{outcome="failed",error_code="21610"} 1`,
+		`send_attempts_total{outcome="retry",error_code="none"} 1`,
+		`deliveries_total{outcome="undelivered",error_code="30005"} 1`,
+		`alert_delay_seconds_bucket{le="86400"} `,
+	} {
+		if !strings.Contains(text, "\ntwilio_error_sms_"+want) {
+			t.Errorf("lacks %s in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "alert_delay_seconds_sum 0\n") {
+		t.Error("alerts of hours ago were not late")
 	}
 }
 
