@@ -24,7 +24,7 @@ func BenchmarkWebhook(b *testing.B) {
 	})
 	b.Run("signed and committed", func(b *testing.B) {
 		config := testConfig(b, map[string]string{"DRY_RUN": "true", "PUBLIC_URL": loadURL, "TWILIO_AUTH_TOKEN": loadToken})
-		benchmarkPost(b, NewHandler(config, openOutbox(b, config), slog.New(slog.NewJSONHandler(io.Discard, nil))))
+		benchmarkPost(b, NewHandler(config, openOutbox(b, config), NewMetrics(), slog.New(slog.NewJSONHandler(io.Discard, nil))))
 	})
 }
 

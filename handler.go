@@ -30,6 +30,19 @@ type Outbox interface {
 	Health(ctx context.Context) outbox.Health
 }
 
+// Observer is told of each webhook, to measure it.
+type Observer interface {
+	// Webhook reports what a request brought, an alert.Kind or one of the two
+	// below, and the status of the answer.
+	Webhook(kind string, status int)
+}
+
+// What a webhook brings besides events.
+const (
+	unread         = "unread" // it was refused before anybody read it
+	statusCallback = "status"
+)
+
 // Handler serves the public routes.
 type Handler struct {
 	outbox   Outbox
@@ -41,7 +54,7 @@ type Handler struct {
 // NewHandler returns the public routes: POST /error_trigger, POST
 // /message_status and GET /healthz, also below the path of PUBLIC_URL, which a
 // proxy may or may not have removed.
-func NewHandler(config Config, outbox Outbox, logger *slog.Logger) http.Handler {
+func NewHandler(config Config, outbox Outbox, observer Observer, logger *slog.Logger) http.Handler {
 	h := &Handler{outbox: outbox, logger: logger}
 	if !config.Unsigned {
 		h.verifier = newVerifier(config.PublicURL, config.Tokens)
@@ -54,12 +67,13 @@ func NewHandler(config Config, outbox Outbox, logger *slog.Logger) http.Handler 
 	if public, err := url.Parse(config.PublicURL); err == nil && public.Path != "" {
 		mux.Handle(public.Path+"/", http.StripPrefix(public.Path, mux))
 	}
-	return logRequests(mux, logger)
+	return logRequests(mux, observer, logger)
 }
 
 // errorTrigger takes what Twilio says, records it and answers what was
 // decided: a line for each event.
 func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request) {
+	noteKind(r, unread)
 	body, form, ok := h.read(w, r)
 	if !ok {
 		return
@@ -69,7 +83,7 @@ func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusBadRequest, problems.Error())
 		return
 	}
-	note(r, slog.String("kind", string(events[0].Kind)))
+	noteKind(r, string(events[0].Kind))
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()
 	results, err := h.outbox.Record(ctx, events)
@@ -158,7 +172,9 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, for
 		return nil, nil, false
 	}
 	if h.verifier != nil && !h.verifier.valid(r, body, form) {
-		note(r, slog.String("checked_url", h.verifier.url(r)))
+		// Without the query, which may hold phone numbers.
+		checked, _, _ := strings.Cut(h.verifier.url(r), "?")
+		note(r, slog.String("checked_url", checked))
 		h.refuse(w, r, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
 		return nil, nil, false
 	}
@@ -178,6 +194,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, rea
 
 // messageStatus takes Twilio's report of what became of an SMS of ours.
 func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
+	noteKind(r, statusCallback)
 	_, form, ok := h.read(w, r)
 	if !ok {
 		return

@@ -38,7 +38,7 @@ func newHandler(t testing.TB, env map[string]string) (http.Handler, *memory, *by
 	t.Helper()
 	config := testConfig(t, env)
 	box, log := &memory{config: config}, new(bytes.Buffer)
-	return NewHandler(config, box, slog.New(slog.NewTextHandler(log, nil))), box, log
+	return NewHandler(config, box, NewMetrics(), slog.New(slog.NewTextHandler(log, nil))), box, log
 }
 
 // serve serves one request.
@@ -335,7 +335,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add("ErrorCode=11200&Description=http%3A%2F%2Fevil.example.com", "", "")
 	config := testConfig(f, dryRun)
 	box := &memory{config: config}
-	handler := NewHandler(config, box, slog.New(slog.DiscardHandler))
+	handler := NewHandler(config, box, NewMetrics(), slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, query, contentType, body string) {
 		r := httptest.NewRequest("POST", "/error_trigger", strings.NewReader(body))
 		r.URL.RawQuery = query

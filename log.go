@@ -8,7 +8,10 @@ import (
 )
 
 // notes collects, while a request is served, what its line in the log says.
-type notes struct{ attrs []slog.Attr }
+type notes struct {
+	kind  string // what the webhook brings, empty if it is none
+	attrs []slog.Attr
+}
 
 type notesKey struct{}
 
@@ -16,6 +19,13 @@ type notesKey struct{}
 func note(r *http.Request, attrs ...slog.Attr) {
 	if n, ok := r.Context().Value(notesKey{}).(*notes); ok {
 		n.attrs = append(n.attrs, attrs...)
+	}
+}
+
+// noteKind says what a webhook brings.
+func noteKind(r *http.Request, kind string) {
+	if n, ok := r.Context().Value(notesKey{}).(*notes); ok {
+		n.kind = kind
 	}
 }
 
@@ -35,8 +45,8 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // logRequests writes one line for each request, at its end: a warning if it
 // was refused, an error if the server was at fault. Health checks that pass
-// are of no interest.
-func logRequests(next http.Handler, logger *slog.Logger) http.Handler {
+// are of no interest. It tells observer of webhooks.
+func logRequests(next http.Handler, observer Observer, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		n := new(notes)
@@ -51,10 +61,14 @@ func logRequests(next http.Handler, logger *slog.Logger) http.Handler {
 		case r.URL.Path == "/healthz":
 			level = slog.LevelDebug
 		}
-		attrs := append([]slog.Attr{
+		attrs := []slog.Attr{
 			slog.String("method", r.Method), slog.String("path", r.URL.Path),
 			slog.Int("status", answer.status), slog.Float64("seconds", time.Since(begin).Seconds()),
-		}, n.attrs...)
-		logger.LogAttrs(r.Context(), level, "request", attrs...)
+		}
+		if n.kind != "" {
+			observer.Webhook(n.kind, answer.status)
+			attrs = append(attrs, slog.String("kind", n.kind))
+		}
+		logger.LogAttrs(r.Context(), level, "request", append(attrs, n.attrs...)...)
 	})
 }

@@ -96,19 +96,27 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		return fmt.Errorf("settings:\n%w", err)
 	}
 	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: config.LogLevel}))
-	box, err := outbox.Open(ctx, config.DatabaseURL, outboxOptions(config, logger))
+	metrics := NewMetrics()
+	options := outboxOptions(config, logger)
+	options.Observer = metrics
+	box, err := outbox.Open(ctx, config.DatabaseURL, options)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", config.Addr)
+	listener, adminListener, err := listen(config)
 	if err != nil {
-		return errors.Join(fmt.Errorf("listening (choose another ADDR or PORT): %w", err), box.Close())
+		return errors.Join(err, box.Close())
 	}
 	logger.Info("listening", "addr", listener.Addr().String(), "settings", config)
 	reader := newReader(config, box, logger)
-	server := newServer(NewHandler(config, watched{box, reader}, logger), logger)
-	failed := make(chan error, 1)
+	server := newServer(NewHandler(config, watched{box, reader}, metrics, logger), logger)
+	admin := newServer(NewAdmin(config, watched{box, reader}, metrics, logger), logger)
+	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
+	if adminListener != nil {
+		logger.Info("operator's page", "addr", adminListener.Addr().String())
+		go func() { failed <- admin.Serve(adminListener) }()
+	}
 
 	background, stopBackground := context.WithCancel(ctx)
 	defer stopBackground()
@@ -130,10 +138,28 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	if slow := server.Shutdown(deadline); slow != nil {
 		server.Close()
 	}
+	admin.Close() // its readers come again
 	if !waitFor(deadline, &tasks) {
 		logger.Warn("SMS in flight left for the next start")
 	}
 	return errors.Join(err, box.Close())
+}
+
+// listen opens the public listener and, where ADMIN_ADDR is set, the
+// operator's, which is nil otherwise.
+func listen(config Config) (public, admin net.Listener, err error) {
+	public, err = net.Listen("tcp", config.Addr)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listening (choose another ADDR or PORT): %w", err)
+	}
+	if config.AdminAddr == "" {
+		return public, nil, nil
+	}
+	admin, err = net.Listen("tcp", config.AdminAddr)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("listening (choose another ADMIN_ADDR): %w", err), public.Close())
+	}
+	return public, admin, nil
 }
 
 func outboxOptions(config Config, logger *slog.Logger) outbox.Options {

@@ -198,10 +198,16 @@ func cleanDescription(s string) string {
 		}
 		s = bare
 	}
-	if digits(s) >= 7 {
-		s = phoneNumbers.ReplaceAllString(s, "(number)")
+	return HideNumbers(s)
+}
+
+// HideNumbers returns s with "(number)" for whatever could be a phone number,
+// for words of others that go into a log.
+func HideNumbers(s string) string {
+	if digits(s) < 7 {
+		return s
 	}
-	return s
+	return phoneNumbers.ReplaceAllString(s, "(number)")
 }
 
 // digits counts ASCII digits: a look that is cheaper than a pattern.

@@ -43,8 +43,9 @@ type Observer interface {
 	Committed(events int, took time.Duration)
 	// Recorded reports an event, after the commit.
 	Recorded(e alert.Event, r Result)
-	// Settled reports what became of an attempt to send an SMS: its status,
-	// the error code of Twilio if any, and the time since it was recorded.
+	// Settled reports what became of an attempt to send an SMS, or later of
+	// the SMS itself: its status, the error code of Twilio if any, and the
+	// time since the event. A retry is reported as Pending, doubt as Sending.
 	Settled(status Status, code string, age time.Duration)
 }
 

@@ -23,6 +23,7 @@ CREATE TABLE counts (
 	n       BIGINT NOT NULL,
 	PRIMARY KEY (account, code, period, start)
 );
+CREATE INDEX counts_period ON counts (period, start);
 
 CREATE TABLE sms (
 	id          TEXT   PRIMARY KEY,

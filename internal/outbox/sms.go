@@ -61,6 +61,7 @@ type claim struct {
 	alert.SMS
 	event    string
 	created  time.Time
+	happened time.Time // its event
 	began    time.Time // of this attempt
 	attempts int
 	own      bool // about an SMS of ours: not to be sent
@@ -78,6 +79,7 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 					SELECT 1 FROM sms AS other WHERE other.status = 'sending' AND other.attempt_at <= due.created))
 			ORDER BY next_at LIMIT $3 `+o.db.skipLocked+`)
 		RETURNING id, event, recipient, body, created, attempts, doubt_since,
+			COALESCE((SELECT CASE kind WHEN 'alarm' THEN received ELSE happened END FROM events WHERE events.id = sms.event), created),
 			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
 		millis(now), millis(now.Add(lease)), limit)
 	if err != nil {
@@ -87,11 +89,11 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 	var claims []claim
 	for rows.Next() {
 		c := claim{began: now}
-		var created, doubtSince int64
-		if err := rows.Scan(&c.ID, &c.event, &c.To, &c.Body, &created, &c.attempts, &doubtSince, &c.own); err != nil {
+		var created, happened, doubtSince int64
+		if err := rows.Scan(&c.ID, &c.event, &c.To, &c.Body, &created, &c.attempts, &doubtSince, &happened, &c.own); err != nil {
 			return nil, err
 		}
-		c.created, c.DoubtSince = fromMillis(created), fromMillis(doubtSince)
+		c.created, c.happened, c.DoubtSince = fromMillis(created), fromMillis(happened), fromMillis(doubtSince)
 		claims = append(claims, c)
 	}
 	return claims, rows.Err()
@@ -227,7 +229,7 @@ func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 	}
 	ctx, cancel := o.db.bounded(ctx)
 	defer cancel()
-	news := false
+	news, created := false, int64(0)
 	err := o.db.transact(ctx, func(tx *sql.Tx) error {
 		now := millis(time.Now())
 		// Callbacks come in any order, and before the answer to our own call.
@@ -238,17 +240,19 @@ func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 		if status == Sent {
 			return nil
 		}
-		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = $1, error = $2 WHERE sid = $3 AND status = 'sent'`,
-			string(status), r.Code, r.SID)
-		if err != nil {
-			return err
+		err := tx.QueryRowContext(ctx, `UPDATE sms SET status = $1, error = $2 WHERE sid = $3 AND status = 'sent' RETURNING created`,
+			string(status), r.Code, r.SID).Scan(&created)
+		news = err == nil
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
 		}
-		n, err := done.RowsAffected()
-		news = n > 0
 		return err
 	})
 	if err != nil {
 		return false, fmt.Errorf("noting a delivery report: %w", err)
+	}
+	if news {
+		o.options.Observer.Settled(status, r.Code, time.Since(fromMillis(created)))
 	}
 	return news, nil
 }

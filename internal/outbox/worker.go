@@ -126,7 +126,7 @@ func (w *Worker) send(ctx context.Context, c claim) {
 	ctx, cancel := w.outbox.db.bounded(ctx)
 	defer cancel()
 	if err == nil {
-		w.outbox.options.Observer.Settled(Sent, "", time.Since(c.created))
+		w.outbox.options.Observer.Settled(Sent, "", time.Since(c.happened))
 		log.Info("SMS sent", "sid", sid)
 		if err := w.outbox.settleAccepted(ctx, c, sid, time.Now()); err != nil {
 			log.Error("outbox unavailable, SMS sent but not noted: Twilio's message log will tell", "sid", sid, "err", err)
@@ -143,7 +143,7 @@ func (w *Worker) send(ctx context.Context, c claim) {
 	if err != nil {
 		log.Error("outbox unavailable, failed SMS not noted: its lease will end", "err", err)
 	}
-	w.outbox.options.Observer.Settled(status, failure.Code, time.Since(c.created))
+	w.outbox.options.Observer.Settled(status, failure.Code, time.Since(c.happened))
 	if status == Failed {
 		log.Error("SMS failed, nobody will get it", "code", failure.Code, "err", failure)
 		return

@@ -93,11 +93,16 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 
 // failure says what a failed call means for an SMS.
 func (c *call) failure(err error) *alert.SendError {
+	// The address of a look into the message log holds the recipient.
+	var address *url.Error
+	if errors.As(err, &address) {
+		err = address.Err
+	}
 	failure := &alert.SendError{Outcome: alert.InDoubt, RetryAfter: c.retryAfter, Err: err}
 	var refused *client.TwilioRestError
 	if errors.As(err, &refused) {
 		failure.Code = strconv.Itoa(refused.Code)
-		failure.Err = errors.New(refused.Message)
+		failure.Err = errors.New(alert.HideNumbers(refused.Message))
 	}
 	const senderQueueFull = "21611" // a 400 that means later
 	switch {

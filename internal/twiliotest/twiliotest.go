@@ -50,6 +50,7 @@ const (
 	SilenceAfter     Fault = "no answer after accepting"
 	Unauthorized     Fault = "401"
 	Unsubscribed     Fault = "400 with error 21610"
+	InvalidNumber    Fault = "400 with error 21211, which names the number"
 )
 
 // Server is the stand-in.
@@ -180,6 +181,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, fault Fault) {
 		refuse(w, http.StatusUnauthorized, 20003, "Authenticate")
 	case Unsubscribed:
 		refuse(w, http.StatusBadRequest, 21610, "Attempt to send to unsubscribed recipient")
+	case InvalidNumber:
+		refuse(w, http.StatusBadRequest, 21211, fmt.Sprintf("The 'To' number %s is not a valid phone number.", r.PostForm.Get("To")))
 	case Silence, SilenceAfter:
 		select {
 		case <-s.done:

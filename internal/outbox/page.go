@@ -1,0 +1,183 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+// maxCounters bounds what the page reads of a period's counters: codes may be
+// made up.
+const maxCounters = 1000
+
+// Backlog is what waits.
+type Backlog struct {
+	Waiting  int64     // SMS that Twilio has not accepted yet
+	Oldest   time.Time // when the first of them was recorded, zero if none waits
+	Held     int64     // alerts held back and not yet summed up
+	CaughtUp time.Time // up to when Twilio's log was read, zero without a catch-up reader
+}
+
+// Backlog returns what waits.
+func (o *Outbox) Backlog(ctx context.Context) (Backlog, error) {
+	var b Backlog
+	var oldest, caughtUp int64
+	err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0),
+			(SELECT CAST(COALESCE(SUM(held), 0) AS BIGINT) FROM phones), COALESCE((SELECT at FROM marks WHERE name = 'catch-up'), 0)
+		FROM sms WHERE status IN ('pending', 'sending')`).Scan(&b.Waiting, &oldest, &b.Held, &caughtUp)
+	if err != nil {
+		return Backlog{}, fmt.Errorf("asking what waits: %w", err)
+	}
+	b.Oldest, b.CaughtUp = fromMillis(oldest), fromMillis(caughtUp)
+	return b, nil
+}
+
+// History is what happened lately. Whatever is in it came from outside.
+type History struct {
+	Hours   []HourCount   // of the last 24 hours, the running one included
+	Events  []PastEvent   // the newest first
+	SMS     []PastSMS     // the newest first
+	LastDay []StatusCount // SMS of the last 24 hours
+	// Counts are the counters of the running periods.
+	Counts map[alert.Counter]int64
+}
+
+// HourCount is how many errors of a code happened in the hour from Start.
+type HourCount struct {
+	Start time.Time
+	Code  string
+	N     int64
+}
+
+// StatusCount is how many SMS have a status.
+type StatusCount struct {
+	Status Status
+	N      int64
+}
+
+// PastEvent is an event and what became of it: Decision is "alerted", or says
+// why not.
+type PastEvent struct {
+	alert.Event
+	Received time.Time
+	Decision string
+}
+
+// Alerted reports whether the event made phones ring.
+func (e PastEvent) Alerted() bool { return e.Decision == alerted }
+
+// PastSMS is an SMS and what became of it.
+type PastSMS struct {
+	alert.SMS
+	SID      string // Twilio's, empty until it accepted the SMS
+	Status   Status
+	Created  time.Time
+	Next     time.Time // when to send it, while it is pending
+	Attempts int
+	Error    string // Twilio's code, or what went wrong
+}
+
+// History returns what happened until now, with at most limit events and SMS.
+// What it costs does not grow with the history: every query follows an index.
+func (o *Outbox) History(ctx context.Context, now time.Time, limit int) (History, error) {
+	h := History{Counts: make(map[alert.Counter]int64)}
+	var err error
+	if h.Hours, err = o.hours(ctx, now); err != nil {
+		return History{}, fmt.Errorf("reading errors by hour: %w", err)
+	}
+	if h.Events, err = o.events(ctx, limit); err != nil {
+		return History{}, fmt.Errorf("reading events: %w", err)
+	}
+	if h.SMS, err = o.messages(ctx, limit); err != nil {
+		return History{}, fmt.Errorf("reading SMS: %w", err)
+	}
+	if h.LastDay, err = o.lastDay(ctx, now); err != nil {
+		return History{}, fmt.Errorf("counting SMS: %w", err)
+	}
+	for _, period := range []alert.Period{alert.Hourly, alert.Daily, alert.Monthly, alert.Yearly} {
+		if err := o.counters(ctx, period, now, h.Counts); err != nil {
+			return History{}, fmt.Errorf("reading counts: %w", err)
+		}
+	}
+	return h, nil
+}
+
+const selectHours = `SELECT start, code, CAST(SUM(n) AS BIGINT) FROM counts WHERE period = $1 AND start >= $2 GROUP BY start, code`
+
+func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, error) {
+	first := alert.Hourly.Start(now).Add(-23 * time.Hour)
+	return selectAll(ctx, o.db.reads, func(scan func(...any) error, h *HourCount) error {
+		var start int64
+		err := scan(&start, &h.Code, &h.N)
+		h.Start = fromMillis(start)
+		return err
+	}, selectHours, string(chartPeriod), millis(first))
+}
+
+const selectEvents = `SELECT id, received, happened, kind, account, code, level, description, resource, decision
+	FROM events ORDER BY received DESC LIMIT $1`
+
+func (o *Outbox) events(ctx context.Context, limit int) ([]PastEvent, error) {
+	return selectAll(ctx, o.db.reads, func(scan func(...any) error, e *PastEvent) error {
+		var received, happened int64
+		err := scan(&e.ID, &received, &happened, &e.Kind, &e.Account, &e.Code, &e.Level, &e.Description, &e.Resource, &e.Decision)
+		e.Received, e.Time = fromMillis(received), fromMillis(happened)
+		return err
+	}, selectEvents, limit)
+}
+
+const selectMessages = `SELECT id, COALESCE(sid, ''), recipient, body, status, created, next_at, attempts, doubt_since, error
+	FROM sms ORDER BY created DESC LIMIT $1`
+
+func (o *Outbox) messages(ctx context.Context, limit int) ([]PastSMS, error) {
+	return selectAll(ctx, o.db.reads, func(scan func(...any) error, s *PastSMS) error {
+		var created, next, doubtSince int64
+		err := scan(&s.ID, &s.SID, &s.To, &s.Body, &s.Status, &created, &next, &s.Attempts, &doubtSince, &s.Error)
+		s.Created, s.Next, s.DoubtSince = fromMillis(created), fromMillis(next), fromMillis(doubtSince)
+		return err
+	}, selectMessages, limit)
+}
+
+const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 GROUP BY status ORDER BY status`
+
+func (o *Outbox) lastDay(ctx context.Context, now time.Time) ([]StatusCount, error) {
+	return selectAll(ctx, o.db.reads, func(scan func(...any) error, c *StatusCount) error {
+		return scan(&c.Status, &c.N)
+	}, selectLastDay, millis(now.Add(-24*time.Hour)))
+}
+
+const selectCounters = `SELECT account, code, n FROM counts WHERE period = $1 AND start = $2 AND n > 0 ORDER BY n DESC LIMIT $3`
+
+// counters adds the highest counters of the running period to counts.
+func (o *Outbox) counters(ctx context.Context, period alert.Period, now time.Time, counts map[alert.Counter]int64) error {
+	start := period.Start(now)
+	_, err := selectAll(ctx, o.db.reads, func(scan func(...any) error, _ *struct{}) error {
+		c := alert.Counter{Period: period, Start: start}
+		var n int64
+		err := scan(&c.Account, &c.Code, &n)
+		counts[c] = n
+		return err
+	}, selectCounters, string(period), millis(start), maxCounters)
+	return err
+}
+
+// selectAll returns the rows of a query, each as scan reads it.
+func selectAll[T any](ctx context.Context, db *sql.DB, scan func(scan func(...any) error, row *T) error, query string, args ...any) ([]T, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		var row T
+		if err := scan(rows.Scan, &row); err != nil {
+			return nil, err
+		}
+		all = append(all, row)
+	}
+	return all, rows.Err()
+}

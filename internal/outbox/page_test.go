@@ -1,0 +1,156 @@
+package outbox
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+// pageOutbox returns an empty outbox.
+func pageOutbox(t testing.TB) *Outbox {
+	t.Helper()
+	triggers, err := alert.ParseTriggers(alert.DefaultTriggers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "alerts.db"), Options{
+		Triggers: triggers, Text: alert.DefaultText(), Recipients: []string{"+15551230001"}, PerHour: 2,
+		GiveUpAfter: 24 * time.Hour, KeepFor: 720 * time.Hour, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { box.Close() })
+	return box
+}
+
+// fill writes a history of n events of 200 codes over the last 30 days, with
+// their counters and an SMS for each hundredth, as Record would have left it.
+func fill(t testing.TB, box *Outbox, n int) {
+	t.Helper()
+	now := time.Now()
+	past := fmt.Sprintf(`WITH RECURSIVE past (i, at) AS (
+		SELECT 1, %[1]d UNION ALL SELECT i + 1, %[1]d - i * 2592000000 / %[2]d FROM past WHERE i < %[2]d) `, millis(now), n)
+	for _, statement := range []string{
+		`INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision)
+			SELECT 'NO' || i, at, at, 'debugger', 'AC1', CAST(30000 + i * 7919 % 200 AS TEXT), 'error', 'Something of the usual length went wrong, number ' || i, 'CA' || i, '2nd today' FROM past`,
+		`INSERT INTO counts (account, code, period, start, n)
+			SELECT 'AC1', CAST(30000 + i * 7919 % 200 AS TEXT), 'chart', at / 3600000 * 3600000, COUNT(*) FROM past GROUP BY 2, 4`,
+		`INSERT INTO counts (account, code, period, start, n)
+			SELECT 'AC1', CAST(30000 + i * 7919 % 200 AS TEXT), 'daily', at / 86400000 * 86400000, COUNT(*) FROM past GROUP BY 2, 4`,
+		`INSERT INTO sms (id, event, code, resource, recipient, body, status, created, next_at, sent_at, sid)
+			SELECT 'S' || i, 'NO' || i, '30001', '', '+15551230001', 'An error on your Twilio app occurred! number ' || i, 'delivered', at, at, at, 'SM' || i FROM past WHERE i % 100 = 0`,
+	} {
+		insert, query, _ := strings.Cut(statement, "SELECT")
+		if _, err := box.db.writes.ExecContext(t.Context(), insert+past+"SELECT"+query); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	box := pageOutbox(t)
+	now := time.Now()
+	event := alert.Event{Kind: alert.Debugger, Account: "AC1", Code: "11200", Level: alert.Error, Description: "HTTP retrieval failure", Time: now}
+	for i := range 12 {
+		event.ID = fmt.Sprintf("NO%d", i)
+		if _, err := box.Record(t.Context(), []alert.Event{event}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var history History
+	for begin := time.Now(); len(history.Hours) == 0 && time.Since(begin) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		var err error // the chart follows after a second
+		if history, err = box.History(t.Context(), now, 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(history.Hours) != 1 || history.Hours[0] != (HourCount{alert.Hourly.Start(now), "11200", 12}) {
+		t.Errorf("hours: %v", history.Hours)
+	}
+	if len(history.Events) != 5 || history.Events[0].Description != "HTTP retrieval failure" || history.Events[0].Account != "AC1" {
+		t.Errorf("events: %+v", history.Events)
+	}
+	if len(history.SMS) != 2 || history.SMS[0].Status != Pending || history.SMS[0].To != "+15551230001" {
+		t.Errorf("SMS: %+v", history.SMS)
+	}
+	if len(history.LastDay) != 1 || history.LastDay[0] != (StatusCount{Pending, 2}) {
+		t.Errorf("SMS of the last day: %v", history.LastDay)
+	}
+	if n := history.Counts[alert.Counter{Account: "AC1", Code: "11200", Period: alert.Daily, Start: alert.Daily.Start(now)}]; n != 12 {
+		t.Errorf("counted %d today, want 12", n)
+	}
+}
+
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	box := pageOutbox(t)
+	backlog, err := box.Backlog(t.Context())
+	if err != nil || backlog != (Backlog{}) {
+		t.Errorf("nothing waits, but: %+v, %v", backlog, err)
+	}
+	for i := range 4 { // of which SMS_PER_HOUR lets two pass
+		event := alert.Event{Kind: alert.Alarm, ID: fmt.Sprint(i), Code: "11200", Level: alert.Error}
+		if _, err := box.Record(t.Context(), []alert.Event{event}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := time.Now().Add(-time.Minute).Truncate(time.Millisecond).UTC()
+	if _, err := box.db.writes.ExecContext(t.Context(), `INSERT INTO marks (name, at, holder, until) VALUES ('catch-up', $1, '', 0)`, millis(read)); err != nil {
+		t.Fatal(err)
+	}
+	backlog, err = box.Backlog(t.Context())
+	if err != nil || backlog.Waiting != 2 || backlog.Held != 2 || !backlog.CaughtUp.Equal(read) || time.Since(backlog.Oldest) > time.Minute {
+		t.Errorf("two wait and two are held, but: %+v, %v", backlog, err)
+	}
+}
+
+// What the page costs must not grow with the history: none of its queries may
+// read a table from end to end.
+func TestPageFollowsIndexes(t *testing.T) {
+	t.Parallel()
+	box := pageOutbox(t)
+	for query, args := range map[string][]any{
+		selectHours: {"chart", 0}, selectEvents: {50}, selectMessages: {50}, selectLastDay: {0}, selectCounters: {"daily", 0, 1000},
+	} {
+		rows, err := box.db.reads.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id, parent, unused int
+			var step string
+			if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(step, "SCAN") && !strings.Contains(step, "USING INDEX") {
+				t.Errorf("%s\nreads a whole table: %s", query, step)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkHistory reads what the page shows beside a million past events.
+func BenchmarkHistory(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("%d events", n), func(b *testing.B) {
+			box := pageOutbox(b)
+			fill(b, box, n)
+			for b.Loop() {
+				if _, err := box.History(b.Context(), time.Now(), 50); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	vm "github.com/VictoriaMetrics/metrics"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
+)
+
+const (
+	// maxCodes is how many error codes get series of their own; further ones
+	// share that of "other". Twilio has some 1,700, and strangers can make up
+	// a million.
+	maxCodes = 200
+	// scrapeTimeout bounds what a scrape asks the outbox.
+	scrapeTimeout = 2 * time.Second
+)
+
+// Metrics measures what happens, for Prometheus. It is the Observer of the
+// handler and of the outbox.
+type Metrics struct {
+	set    *vm.Set
+	delay  *vm.PrometheusHistogram
+	commit *vm.PrometheusHistogram
+
+	mu    sync.Mutex
+	codes map[string]bool // that have series of their own
+}
+
+// NewMetrics returns Metrics at zero. Series that alert rules watch exist from
+// the start: Prometheus sees no increase in one that begins at 1.
+func NewMetrics() *Metrics {
+	m := &Metrics{set: vm.NewSet(), codes: make(map[string]bool)}
+	m.delay = m.set.NewPrometheusHistogramExt("twilio_error_sms_alert_delay_seconds", []float64{.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400})
+	m.commit = m.set.NewPrometheusHistogramExt("twilio_error_sms_outbox_commit_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5})
+	for _, kind := range []string{string(alert.Alarm), string(alert.Debugger), string(alert.Stream), statusCallback} {
+		m.webhooks(kind, http.StatusOK)
+	}
+	for status := range outcomes {
+		if status != http.StatusOK {
+			m.webhooks(unread, status)
+		}
+	}
+	for _, status := range []outbox.Status{outbox.Sent, outbox.Pending, outbox.Sending, outbox.Failed, outbox.Delivered, outbox.Undelivered} {
+		m.messages(status, "")
+	}
+	return m
+}
+
+// outcomes names the answers to webhooks.
+var outcomes = map[int]string{
+	http.StatusOK:                    "recorded",
+	http.StatusBadRequest:            "unreadable",
+	http.StatusForbidden:             "forbidden",
+	http.StatusRequestEntityTooLarge: "too_large",
+	http.StatusUnsupportedMediaType:  "unsupported",
+	http.StatusServiceUnavailable:    "unavailable",
+}
+
+func (m *Metrics) webhooks(kind string, status int) *vm.Counter {
+	outcome, ok := outcomes[status]
+	if !ok {
+		outcome = "other"
+	}
+	return m.set.GetOrCreateCounter(fmt.Sprintf("twilio_error_sms_webhooks_total{kind=%q,outcome=%q}", kind, outcome))
+}
+
+// messages returns the counter of what became of SMS: of attempts to send
+// them, or of deliveries as Twilio reports them later.
+func (m *Metrics) messages(status outbox.Status, code string) *vm.Counter {
+	what, outcome := "send_attempts", ""
+	switch status {
+	case outbox.Sent:
+		outcome = "accepted"
+	case outbox.Pending:
+		outcome = "retry"
+	case outbox.Sending:
+		outcome = "in_doubt"
+	case outbox.Delivered, outbox.Undelivered:
+		what, outcome = "deliveries", string(status)
+	default:
+		outcome = string(status)
+	}
+	return m.set.GetOrCreateCounter(fmt.Sprintf("twilio_error_sms_%s_total{outcome=%q,error_code=%q}", what, outcome, m.code(code)))
+}
+
+// code returns the label of an error code.
+func (m *Metrics) code(code string) string {
+	if code == "" {
+		return "none"
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.codes[code] && len(m.codes) >= maxCodes {
+		return "other"
+	}
+	m.codes[code] = true
+	return code
+}
+
+// Webhook counts a request.
+func (m *Metrics) Webhook(kind string, status int) { m.webhooks(kind, status).Inc() }
+
+// Committed measures a commit of the outbox.
+func (m *Metrics) Committed(_ int, took time.Duration) { m.commit.Update(took.Seconds()) }
+
+// Recorded counts an event.
+func (m *Metrics) Recorded(e alert.Event, _ outbox.Result) {
+	m.set.GetOrCreateCounter(fmt.Sprintf("twilio_error_sms_events_total{code=%q,level=%q}", m.code(e.Code), e.Level)).Inc()
+}
+
+// Settled counts what became of an SMS.
+func (m *Metrics) Settled(status outbox.Status, code string, age time.Duration) {
+	m.messages(status, code).Inc()
+	if status == outbox.Sent {
+		m.delay.Update(age.Seconds())
+	}
+}
+
+// Backlog is what a scrape asks the outbox.
+type Backlog interface {
+	Backlog(ctx context.Context) (outbox.Backlog, error)
+}
+
+// Handler answers scrapes of Prometheus. When the outbox cannot say what
+// waits, those series are missing and the others are not.
+func (m *Metrics) Handler(box Backlog, logger *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var text bytes.Buffer
+		m.set.WritePrometheus(&text)
+		ctx, cancel := context.WithTimeout(r.Context(), scrapeTimeout)
+		defer cancel()
+		if backlog, err := box.Backlog(ctx); err != nil {
+			logger.Error("metrics without what waits in the outbox", "err", err)
+		} else {
+			writeBacklog(&text, backlog, time.Now())
+		}
+		writeBuild(&text)
+		vm.WriteProcessMetrics(&text)
+		vm.WriteFDMetrics(&text)
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		describe(w, text.String())
+	})
+}
+
+func writeBacklog(w io.Writer, b outbox.Backlog, now time.Time) {
+	age := 0.0
+	if !b.Oldest.IsZero() {
+		age = max(now.Sub(b.Oldest).Seconds(), 0)
+	}
+	vm.WriteGaugeUint64(w, "twilio_error_sms_messages_waiting", uint64(b.Waiting))
+	vm.WriteGaugeFloat64(w, "twilio_error_sms_messages_waiting_oldest_seconds", age)
+	vm.WriteGaugeUint64(w, "twilio_error_sms_messages_held", uint64(b.Held))
+	if !b.CaughtUp.IsZero() {
+		vm.WriteGaugeFloat64(w, "twilio_error_sms_catch_up_lag_seconds", max(now.Sub(b.CaughtUp).Seconds(), 0))
+	}
+}
+
+// writeBuild writes what this binary was built from.
+func writeBuild(w io.Writer) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return
+	}
+	revision := ""
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			revision = setting.Value
+		}
+	}
+	vm.WriteGaugeUint64(w, fmt.Sprintf("twilio_error_sms_build_info{version=%q,revision=%q,goversion=%q}", info.Main.Version, revision, info.GoVersion), 1)
+}
+
+// family is what Prometheus is told of the series of a name.
+type family struct{ name, kind, help string }
+
+// families are those that are exported. Of the many names that the library
+// has for the process it is those that are worth a series and follow
+// Prometheus's conventions.
+var families = []family{
+	{"twilio_error_sms_webhooks_total", "counter", "Requests from Twilio by what they brought and how they were answered."},
+	{"twilio_error_sms_events_total", "counter", "Errors, warnings and notices that Twilio reported, each once."},
+	{"twilio_error_sms_send_attempts_total", "counter", "Attempts to send an SMS by what came of them."},
+	{"twilio_error_sms_deliveries_total", "counter", "SMS that Twilio reported as delivered or undelivered."},
+	{"twilio_error_sms_alert_delay_seconds", "histogram", "Time from an event to the acceptance of its SMS by Twilio."},
+	{"twilio_error_sms_outbox_commit_seconds", "histogram", "Time to commit events to the outbox."},
+	{"twilio_error_sms_messages_waiting", "gauge", "SMS that Twilio has not accepted yet."},
+	{"twilio_error_sms_messages_waiting_oldest_seconds", "gauge", "Age of the SMS that has waited longest, 0 when none waits."},
+	{"twilio_error_sms_messages_held", "gauge", "Alerts held back by SMS_PER_HOUR and not yet summed up."},
+	{"twilio_error_sms_catch_up_lag_seconds", "gauge", "Time since the end of what the catch-up reader has read of Twilio's log."},
+	{"twilio_error_sms_build_info", "gauge", "What this program was built from, value 1."},
+	{"go_info", "gauge", "Version of Go, value 1."},
+	{"go_goroutines", "gauge", "Goroutines that exist."},
+	{"go_threads", "gauge", "Operating system threads created."},
+	{"go_gc_duration_seconds", "summary", "Pauses of the garbage collector."},
+	{"go_memstats_alloc_bytes", "gauge", "Bytes of heap in use."},
+	{"go_memstats_sys_bytes", "gauge", "Bytes of memory obtained from the system."},
+	{"process_cpu_seconds_total", "counter", "User and system CPU time spent."},
+	{"process_resident_memory_bytes", "gauge", "Resident memory size."},
+	{"process_start_time_seconds", "gauge", "When the process started, since 1970."},
+	{"process_open_fds", "gauge", "File descriptors that are open."},
+	{"process_max_fds", "gauge", "File descriptors that may be open."},
+}
+
+// describe writes the series of text with the help and type of their
+// families, and leaves out those of other families.
+func describe(w io.Writer, text string) {
+	last := ""
+	for line := range strings.Lines(text) {
+		name := line[:max(strings.IndexAny(line, "{ "), 0)]
+		f := findFamily(name)
+		if f == nil {
+			continue
+		}
+		if f.name != last {
+			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
+			last = f.name
+		}
+		io.WriteString(w, line)
+	}
+}
+
+// findFamily returns the family of a series, or nil.
+func findFamily(series string) *family {
+	for i, f := range families {
+		suffix, ok := strings.CutPrefix(series, f.name)
+		part := suffix == "_sum" || suffix == "_count" || suffix == "_bucket" && f.kind == "histogram"
+		if ok && (suffix == "" || part && (f.kind == "histogram" || f.kind == "summary")) {
+			return &families[i]
+		}
+	}
+	return nil
+}
