@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,55 +46,48 @@ func bare() {
 type process struct {
 	*exec.Cmd
 	URL string
-	log sync.WaitGroup
 }
 
 // startProcess starts the program (or the bare server) on a free port, and
-// ends it with the test. Its log goes to the file alerts.log beside the
-// database.
+// ends it with the test. Its log is the file alerts.log in dir.
 func startProcess(t testing.TB, as, dir string, env ...string) *process {
 	t.Helper()
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	log, err := os.OpenFile(filepath.Join(dir, "alerts.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := &process{Cmd: exec.Command(executable)}
 	p.Dir = dir
 	p.Env = append([]string{asProgram + "=" + as, "ADDR=127.0.0.1:0", "PATH=" + os.Getenv("PATH")}, env...)
-	stderr, err := p.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.OpenFile(filepath.Join(dir, "alerts.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.Stderr = log
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.kill() })
-	lines := bufio.NewReader(stderr)
-	for p.URL == "" {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			t.Fatalf("the program did not start: %s", line)
+	for begin := time.Now(); p.URL == ""; time.Sleep(5 * time.Millisecond) {
+		text, err := io.ReadAll(io.NewSectionReader(log, before, 1<<20))
+		if err != nil || time.Since(begin) > 20*time.Second {
+			t.Fatalf("the program did not start (%v): %s", err, text)
 		}
-		io.WriteString(log, line)
-		if _, rest, found := strings.Cut(line, `"addr":"`); found {
+		if _, rest, found := strings.Cut(string(text), `"addr":"`); found {
 			p.URL = "http://" + rest[:strings.IndexByte(rest, '"')]
 		}
 	}
-	p.log.Go(func() {
-		defer log.Close()
-		io.Copy(log, lines)
-	})
 	return p
 }
 
 // kill ends the process at once, as a power cut would.
 func (p *process) kill() {
 	p.Process.Kill()
-	p.log.Wait()
 	p.Wait()
 }
 
@@ -104,7 +95,6 @@ func (p *process) kill() {
 func (p *process) stop(t testing.TB) {
 	t.Helper()
 	p.Process.Signal(syscall.SIGTERM)
-	p.log.Wait()
 	if err := p.Wait(); err != nil {
 		t.Errorf("the program ended with %v", err)
 	}

@@ -135,25 +135,26 @@ func textOf(data []byte) text {
 	return text(data)
 }
 
-// object is a JSON object decoded into T; null or another type is the zero T.
-type object[T any] struct{ value T }
-
-func (o *object[T]) UnmarshalJSON(data []byte) error {
-	if data[0] != '{' {
-		return nil
+// decode decodes a JSON object. What has another type than expected, such as
+// null where there is no object, stays empty: Twilio's products differ.
+func decode(data []byte, into any) error {
+	err := json.Unmarshal(data, into)
+	var other *json.UnmarshalTypeError
+	if errors.As(err, &other) && other.Field != "" {
+		return nil // the rest is decoded
 	}
-	return json.Unmarshal(data, &o.value)
+	return err
 }
 
 // details are the parts of a Debugger payload, of an error log's payload and
 // of the log's alert text that tell what happened. What else Twilio sends
 // there, phone numbers and message bodies among it, is never decoded.
 type details struct {
-	Resource  text             `json:"resource_sid"`
-	ErrorCode text             `json:"error_code"`
-	Message   text             `json:"message"`
-	MoreInfo  object[moreInfo] `json:"more_info"`
-	Webhook   json.RawMessage  `json:"webhook"` // most of the payload, and seldom needed: see code
+	Resource  text            `json:"resource_sid"`
+	ErrorCode text            `json:"error_code"`
+	Message   text            `json:"message"`
+	MoreInfo  moreInfo        `json:"more_info"`
+	Webhook   json.RawMessage `json:"webhook"` // most of the payload, and seldom needed: see code
 }
 
 // moreInfo holds the keys that Twilio's products agree on. Both Msg and msg
@@ -165,31 +166,30 @@ type moreInfo struct {
 }
 
 type webhook struct {
-	Response object[struct {
-		Headers object[struct {
+	Response struct {
+		Headers struct {
 			Error text `json:"X-Twilio-WebhookError"`
-		}] `json:"headers"`
-	}] `json:"response"`
+		} `json:"headers"`
+	} `json:"response"`
 }
 
 // code returns the error code, wherever Twilio put it: in its own field, as
 // "32009,text" in more_info, or as "11203 text" in a header that it noted.
 func (d details) code() string {
-	for _, place := range []string{string(d.ErrorCode), leadingDigits(string(d.MoreInfo.value.ErrorCode))} {
+	for _, place := range []string{string(d.ErrorCode), leadingDigits(string(d.MoreInfo.ErrorCode))} {
 		if code := parseCode(place); code != "" {
 			return code
 		}
 	}
-	var w object[webhook]
-	if json.Unmarshal(d.Webhook, &w) != nil {
+	var w webhook
+	if decode(d.Webhook, &w) != nil {
 		return "" // there is none
 	}
-	header := w.value.Response.value.Headers.value.Error
-	return parseCode(leadingDigits(string(header)))
+	return parseCode(leadingDigits(string(w.Response.Headers.Error)))
 }
 
 func (d details) description() string {
-	if msg := d.MoreInfo.value.Msg; msg != "" {
+	if msg := d.MoreInfo.Msg; msg != "" {
 		return cleanDescription(string(msg))
 	}
 	return cleanDescription(string(d.Message))
@@ -199,12 +199,12 @@ func (d details) description() string {
 // Source: https://www.twilio.com/docs/usage/troubleshooting/debugging-event-webhooks.
 func parseDebugger(fields url.Values, token string) (Event, error) {
 	var payload details
-	if err := json.Unmarshal([]byte(fields.Get("Payload")), &payload); err != nil {
+	if err := decode([]byte(fields.Get("Payload")), &payload); err != nil {
 		return Event{}, errors.New("the field Payload is no JSON object")
 	}
 	level := fields.Get("Level")
 	if level == "" {
-		level = string(payload.MoreInfo.value.LogLevel)
+		level = string(payload.MoreInfo.LogLevel)
 	}
 	e := Event{
 		Kind:        Debugger,
@@ -229,19 +229,19 @@ type cloudEvent struct {
 	ID   text `json:"id"`
 	Type text `json:"type"`
 	Time text `json:"time"`
-	Data object[struct {
+	Data struct {
 		SID     text            `json:"sid"`
 		Account text            `json:"account_sid"`
 		Created text            `json:"date_created"`
 		Level   text            `json:"level"`
 		Code    text            `json:"error_code"`
 		Payload json.RawMessage `json:"payload"` // JSON in a string, or as it is
-	}] `json:"data"`
+	} `json:"data"`
 }
 
 func parseCloudEvent(body []byte) (Event, error) {
 	var c cloudEvent
-	if err := json.Unmarshal(body, &c); err != nil {
+	if err := decode(body, &c); err != nil {
 		return Event{}, fmt.Errorf("broken CloudEvent: %w", err)
 	}
 	if c.Type == "" {
@@ -251,7 +251,7 @@ func parseCloudEvent(body []byte) (Event, error) {
 		// A test event's id is the account's, the same each time: always news.
 		return Event{Kind: Other, Level: Info, Description: cleanDescription(string(c.Type))}, nil
 	}
-	data := c.Data.value
+	data := c.Data
 	id := string(data.SID)
 	if id == "" {
 		id = string(c.ID)
@@ -264,7 +264,7 @@ func parseCloudEvent(body []byte) (Event, error) {
 		inner = []byte(s)
 	}
 	var payload details
-	if err := json.Unmarshal(inner, &payload); err != nil {
+	if err := decode(inner, &payload); err != nil {
 		payload = details{} // the text of a log line, not JSON: the code's name says more
 	}
 	code := parseCode(string(data.Code))
@@ -317,7 +317,7 @@ func ParseLogEntry(entry LogEntry) Event {
 
 func parseLogText(s string) (code, description string) {
 	var payload details
-	if json.Unmarshal([]byte(s), &payload) == nil {
+	if decode([]byte(s), &payload) == nil {
 		return payload.code(), payload.description()
 	}
 	fields, _ := url.ParseQuery(s) // one broken field does not spoil the others

@@ -57,7 +57,7 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 	// answered webhook survives a power cut.
 	settings := url.Values{
 		"_txlock": {"immediate"},
-		"_pragma": {"page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-2000)"},
+		"_pragma": {"page_size(1024)", "busy_timeout(1500)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(16000)", "cache_size(-2000)"},
 	}
 	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
 	writes, err := sql.Open("sqlite", location.String())

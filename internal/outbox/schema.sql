@@ -1,26 +1,28 @@
 -- The outbox, version 1. SQLite and Postgres read the same text.
--- Times are milliseconds since 1970 in UTC; 0 means never.
+-- Times are milliseconds since 1970 in UTC; 0 means never. No column is ever
+-- NULL but sms.sid; events and counts do not say so, because SQLite would keep
+-- a journal of each statement to undo it by, a tenth of the cost of a webhook.
 
 CREATE TABLE events (
 	id          TEXT   PRIMARY KEY, -- NO… SID, an alarm's firing, or made up for what is always news
-	received    BIGINT NOT NULL,
-	happened    BIGINT NOT NULL,
-	kind        TEXT   NOT NULL,
-	account     TEXT   NOT NULL,
-	code        TEXT   NOT NULL,
-	level       TEXT   NOT NULL,
-	description TEXT   NOT NULL,
-	resource    TEXT   NOT NULL,    -- SID of what the error is about
-	decision    TEXT   NOT NULL     -- what became of it, in words
+	received    BIGINT,
+	happened    BIGINT,
+	kind        TEXT  ,
+	account     TEXT  ,
+	code        TEXT  ,
+	level       TEXT  ,
+	description TEXT  ,
+	resource    TEXT  ,    -- SID of what the error is about
+	decision    TEXT       -- what became of it, in words
 );
 CREATE INDEX events_received ON events (received);
 
 CREATE TABLE counts (
-	account TEXT   NOT NULL,
-	code    TEXT   NOT NULL, -- or "any"
-	period  TEXT   NOT NULL,
-	start   BIGINT NOT NULL,
-	n       BIGINT NOT NULL,
+	account TEXT  ,
+	code    TEXT  , -- or "any"
+	period  TEXT  ,
+	start   BIGINT,
+	n       BIGINT,
 	PRIMARY KEY (account, code, period, start)
 );
 CREATE INDEX counts_period ON counts (period, start);
