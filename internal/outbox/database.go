@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -50,8 +49,14 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 	if file == "" {
 		return nil, errors.New("DATABASE_URL has no file: use sqlite:alerts.db")
 	}
-	if _, err := os.Stat(filepath.Dir(file)); err != nil {
-		return nil, fmt.Errorf("the folder of %s: %w", file, err)
+	// It holds phone numbers: nobody else's to read. SQLite makes its other
+	// files alike.
+	created, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := created.Close(); err != nil {
+		return nil, err
 	}
 	// A commit is on disk when it returns (synchronous=FULL), so that an
 	// answered webhook survives a power cut.
