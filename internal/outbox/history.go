@@ -67,14 +67,17 @@ func (o *Outbox) Health(ctx context.Context) Health {
 		return Health{Problem: fmt.Sprintf("the outbox cannot be written: %v", err)}
 	}
 	var waiting, oldest int64
-	var reason string
+	var reason string // of the last attempts, if there were any
 	if err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0), COALESCE(MAX(error), '') FROM sms
 		WHERE status IN ('pending', 'sending') AND created < $1`, millis(now.Add(-overdueAfter))).Scan(&waiting, &oldest, &reason); err != nil {
 		return Health{Problem: fmt.Sprintf("the outbox cannot be read: %v", err)}
 	}
 	var health Health
 	if waiting > 0 {
-		health.Problem = fmt.Sprintf("%d SMS overdue, the oldest for %s: %s", waiting, now.Sub(fromMillis(oldest)).Round(time.Second), reason)
+		health.Problem = fmt.Sprintf("%d SMS overdue, the oldest for %s", waiting, now.Sub(fromMillis(oldest)).Round(time.Second))
+		if reason != "" {
+			health.Problem += ": " + reason
+		}
 	}
 	notes, err := o.lost(ctx, now.Add(-24*time.Hour))
 	if err != nil {

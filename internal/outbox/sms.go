@@ -202,10 +202,12 @@ func (o *Outbox) retract(ctx context.Context, c claim) error {
 	})
 }
 
-// nextDue returns when the next SMS is due, zero when none waits.
-func (o *Outbox) nextDue(ctx context.Context) (time.Time, error) {
+// nextDue returns when the next SMS is due after now, zero when none is: what
+// is due already and was not claimed waits for the fate of another.
+func (o *Outbox) nextDue(ctx context.Context, now time.Time) (time.Time, error) {
 	var at int64
-	err := o.db.reads.QueryRowContext(ctx, `SELECT COALESCE(MIN(next_at), 0) FROM sms WHERE status IN ('pending', 'sending')`).Scan(&at)
+	err := o.db.reads.QueryRowContext(ctx, `SELECT COALESCE(MIN(next_at), 0) FROM sms WHERE status IN ('pending', 'sending') AND next_at > $1`,
+		millis(now)).Scan(&at)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("looking for the next SMS: %w", err)
 	}
