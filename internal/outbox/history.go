@@ -87,10 +87,13 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	return health
 }
 
-// lost tells of SMS since a time that did not reach their phone.
+// lost tells of SMS that were accepted or given up since a time and did not
+// reach their phone. When they were recorded says little: what Twilio did not
+// accept fails GIVE_UP_AFTER later.
 func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 	rows, err := o.db.reads.QueryContext(ctx, `SELECT status, error, COUNT(*) FROM sms
-		WHERE created >= $1 AND status IN ('undelivered', 'failed') GROUP BY status, error ORDER BY status, error`, millis(since))
+		WHERE created >= $1 AND status IN ('undelivered', 'failed') AND (sent_at >= $2 OR next_at >= $2)
+		GROUP BY status, error ORDER BY status, error`, millis(since.Add(-o.options.GiveUpAfter-lastRetry)), millis(since))
 	if err != nil {
 		return nil, err
 	}
