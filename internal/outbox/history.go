@@ -21,6 +21,9 @@ const (
 // errors of an hour, alarms and uncounted warnings included.
 const chartPeriod alert.Period = "chart"
 
+// chartTimeout bounds the storing of the chart, for which webhooks wait.
+const chartTimeout = 500 * time.Millisecond
+
 // chartCounter returns the counter that shows e in the chart.
 func chartCounter(e alert.Event, now time.Time) (alert.Counter, bool) {
 	at := e.Time
@@ -38,7 +41,7 @@ func (o *Outbox) storeChart(chart map[alert.Counter]int64) {
 	if len(chart) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), chartTimeout)
 	defer cancel()
 	err := o.db.transact(ctx, func(tx *sql.Tx) error {
 		_, err := addCounts(ctx, tx, &o.db.bulk, chart)
