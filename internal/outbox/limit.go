@@ -48,7 +48,8 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 		}
 	}
 	for to, n := range held {
-		if _, err := tx.ExecContext(ctx, `UPDATE phones SET held = held + $1, held_since = CASE WHEN held = 0 THEN $2 ELSE held_since END WHERE recipient = $3`,
+		// Of two replicas the one that began first may hold second.
+		if _, err := tx.ExecContext(ctx, `UPDATE phones SET held = held + $1, held_since = CASE WHEN held = 0 OR held_since > $2 THEN $2 ELSE held_since END WHERE recipient = $3`,
 			n, millis(r.now), to); err != nil {
 			return fmt.Errorf("holding alerts back: %w", err)
 		}
