@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,18 +143,22 @@ func (db *database) Close() error {
 // errAgain makes transact run a transaction again.
 var errAgain = errors.New("another replica was faster")
 
-// transact runs do in a transaction, and again when another replica was
-// faster. Nothing is stored unless it returns nil.
+// transact runs do in a transaction, and again while other replicas are
+// faster and ctx lasts. Nothing is stored unless it returns nil.
 func (db *database) transact(ctx context.Context, do func(*sql.Tx) error) error {
-	for try := 1; ; try++ {
+	for {
 		err := db.attempt(ctx, do)
-		var postgres *pgconn.PgError
-		deadlock := errors.As(err, &postgres) && (postgres.Code == "40P01" || postgres.Code == "40001")
-		if try < 5 && (deadlock || errors.Is(err, errAgain)) {
-			continue
+		if ctx.Err() != nil || !errors.Is(err, errAgain) && !outrun(err) {
+			return err
 		}
-		return err
 	}
+}
+
+// outrun reports whether Postgres ended a transaction for the sake of another
+// replica's: a deadlock, or a SID that both of them wrote.
+func outrun(err error) bool {
+	var postgres *pgconn.PgError
+	return errors.As(err, &postgres) && slices.Contains([]string{"40P01", "40001", "23505"}, postgres.Code)
 }
 
 func (db *database) attempt(ctx context.Context, do func(*sql.Tx) error) error {
