@@ -72,7 +72,7 @@ func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.T
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT recipient, COUNT(*) FROM (
 			SELECT recipient FROM sms WHERE status IN ('pending', 'sending')
-			UNION ALL SELECT recipient FROM sms WHERE sent_at > $1
+			UNION ALL SELECT recipient FROM sms WHERE sent_at > 0 AND sent_at > $1
 		) AS used GROUP BY recipient`, millis(now.Add(-time.Hour)))
 	if err != nil {
 		return nil, fmt.Errorf("counting the SMS of an hour: %w", err)

@@ -70,17 +70,20 @@ type claim struct {
 // any SMS that was being sent, or in doubt, when it was recorded may turn out
 // to be that message: see dropOwn.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
-	rows, err := o.db.writes.QueryContext(ctx, `UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $2,
-			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
-		WHERE id IN (
-			SELECT id FROM sms AS due WHERE status IN ('pending', 'sending') AND next_at <= $1
+	// Materialized, or Postgres may choose anew for each row. An index serves
+	// only who repeats its condition.
+	rows, err := o.db.writes.QueryContext(ctx, `WITH due AS MATERIALIZED (
+			SELECT id FROM sms AS waiting WHERE status IN ('pending', 'sending') AND next_at <= $1
 				AND (status = 'sending' OR resource = '' OR NOT EXISTS (
-					SELECT 1 FROM sms AS other WHERE other.status = 'sending'
-						AND COALESCE(NULLIF(other.doubt_since, 0), other.attempt_at) <= due.created))
-			ORDER BY next_at LIMIT $3 `+o.db.skipLocked+`)
+					SELECT 1 FROM sms AS other WHERE other.status IN ('pending', 'sending') AND other.status = 'sending'
+						AND COALESCE(NULLIF(other.doubt_since, 0), other.attempt_at) <= waiting.created))
+			ORDER BY next_at LIMIT $2 `+o.db.skipLocked+`)
+		UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $3,
+			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
+		WHERE id IN (SELECT id FROM due)
 		RETURNING id, event, recipient, body, created, attempts, doubt_since,
 			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
-		millis(now), millis(now.Add(lease)), limit)
+		millis(now), limit, millis(now.Add(lease)))
 	if err != nil {
 		return nil, fmt.Errorf("claiming SMS: %w", err)
 	}
@@ -103,7 +106,7 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 
 // known returns the SIDs of other SMS like c since its doubt began.
 func (o *Outbox) known(ctx context.Context, c claim) ([]string, error) {
-	rows, err := o.db.reads.QueryContext(ctx, `SELECT sid FROM sms WHERE sid IS NOT NULL AND recipient = $1 AND body = $2 AND id <> $3 AND sent_at > $4`,
+	rows, err := o.db.reads.QueryContext(ctx, `SELECT sid FROM sms WHERE sid IS NOT NULL AND recipient = $1 AND body = $2 AND id <> $3 AND sent_at > 0 AND sent_at > $4`,
 		c.To, c.Body, c.ID, millis(c.DoubtSince.Add(-time.Hour)))
 	if err != nil {
 		return nil, fmt.Errorf("looking for SMS of the same text: %w", err)
