@@ -70,6 +70,8 @@ type claim struct {
 // any SMS that was being sent, or in doubt, when it was recorded may turn out
 // to be that message: see dropOwn.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	// Materialized, or Postgres may choose anew for each row. An index serves
 	// only who repeats its condition.
 	rows, err := o.db.writes.QueryContext(ctx, `WITH due AS MATERIALIZED (
@@ -181,6 +183,8 @@ func backoff(attempts int) time.Duration {
 
 // retract takes back an alert that turned out to be about an SMS of our own.
 func (o *Outbox) retract(ctx context.Context, c claim) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	return o.db.transact(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM sms WHERE id = $1`, c.ID); err != nil {
 			return err
@@ -211,6 +215,8 @@ func (o *Outbox) retract(ctx context.Context, c claim) error {
 // nextDue returns when the next SMS is due after now, zero when none is: what
 // is due already and was not claimed waits for the fate of another.
 func (o *Outbox) nextDue(ctx context.Context, now time.Time) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	var at int64
 	err := o.db.reads.QueryRowContext(ctx, `SELECT COALESCE(MIN(next_at), 0) FROM sms WHERE status IN ('pending', 'sending') AND next_at > $1`,
 		millis(now)).Scan(&at)
