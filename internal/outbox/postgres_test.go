@@ -426,6 +426,8 @@ func TestPostgresOutage(t *testing.T) {
 			address := server.Database(t)
 			options := outboxtest.Options(t, "* every 1")
 			options.PerHour = 1 << 20
+			var log lockedBuffer
+			options.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			box := open(t, address, options)
 			phones := new(outboxtest.Phones)
 			defer outboxtest.Work(box, phones)()
@@ -434,6 +436,11 @@ func TestPostgresOutage(t *testing.T) {
 			answered, failed := make(map[string]bool), 0
 			stop := make(chan struct{})
 			var clients sync.WaitGroup
+			halt := sync.OnceFunc(func() {
+				close(stop)
+				clients.Wait()
+			})
+			defer halt()
 			for c := range 8 {
 				clients.Go(func() {
 					for i := 0; ; i++ {
@@ -444,7 +451,7 @@ func TestPostgresOutage(t *testing.T) {
 						}
 						id := fmt.Sprintf("NO%d.%d", c, i)
 						begin := time.Now()
-						_, err := box.Record(t.Context(), []alert.Event{outboxtest.Event(id, "11200")})
+						_, err := box.Record(context.Background(), []alert.Event{outboxtest.Event(id, "11200")})
 						if took := time.Since(begin); took > 5*time.Second {
 							t.Errorf("%v after %v", err, took)
 						}
@@ -467,13 +474,13 @@ func TestPostgresOutage(t *testing.T) {
 			if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the outbox cannot be written: ") {
 				t.Errorf("health is %+v", got)
 			}
+			outboxtest.Eventually(t, "the worker says that SMS wait", func() bool { return strings.Contains(log.String(), "outbox unavailable, SMS wait") })
 			outage.end()
 			outboxtest.Eventually(t, "Record works again", func() bool {
 				_, err := box.Record(t.Context(), []alert.Event{outboxtest.Event("NO after", "11210")})
 				return err == nil
 			})
-			close(stop)
-			clients.Wait()
+			halt()
 			want := 0
 			for id, ok := range answered {
 				if !ok {
@@ -484,6 +491,7 @@ func TestPostgresOutage(t *testing.T) {
 					t.Errorf("%s was answered and is lost: %s", id, got)
 				}
 			}
+			outboxtest.Eventually(t, "the worker says that it is over", func() bool { return strings.Contains(log.String(), "outbox available again") })
 			outboxtest.Eventually(t, "SMS are sent again", func() bool { return len(phones.Bodies("11210")) == 1 })
 			outboxtest.Eventually(t, "every alert is texted", func() bool { return count(t, address, "sms WHERE status = 'pending'") == 0 })
 			if got := box.Health(t.Context()); got.Problem != "" {

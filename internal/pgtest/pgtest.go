@@ -233,12 +233,14 @@ func (s *Server) Restart(t testing.TB) {
 	}
 }
 
-// Pause makes the server fall silent: connections stay open, nobody answers.
+// Pause makes the server fall silent until Resume or the end of the test:
+// connections stay open, nobody answers.
 func (s *Server) Pause(t testing.TB) {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("pausing a server needs /proc, to find its processes")
 	}
+	t.Cleanup(s.Resume)
 	s.signalAll(syscall.SIGSTOP)
 }
 
@@ -248,6 +250,9 @@ func (s *Server) Resume() { s.signalAll(syscall.SIGCONT) }
 // signalAll sends sig to the server and to its processes, one for each
 // connection, which are sessions of their own.
 func (s *Server) signalAll(sig syscall.Signal) {
+	if s.process == nil {
+		return
+	}
 	parent := s.process.Process.Pid
 	s.process.Process.Signal(sig)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
