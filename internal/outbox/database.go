@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 	// answered webhook survives a power cut.
 	settings := url.Values{
 		"_txlock": {"immediate"},
-		"_pragma": {"page_size(1024)", "busy_timeout(1500)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(16000)", "cache_size(-2000)"},
+		"_pragma": {"page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(16000)", "cache_size(-2000)"},
 	}
 	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
 	writes, err := sql.Open("sqlite", location.String())
@@ -103,7 +104,7 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 // migrate creates the tables in an empty database and refuses those of a
 // newer program. The lock, where it is not empty, is taken first.
 func (db *database) migrate(ctx context.Context, lock string) error {
-	err := db.transact(ctx, func(tx *sql.Tx) error {
+	err := db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if lock != "" {
 			if _, err := tx.ExecContext(ctx, lock); err != nil {
 				return err
@@ -136,18 +137,6 @@ func (db *database) migrate(ctx context.Context, lock string) error {
 	return db.prepare(ctx)
 }
 
-// bounded returns the context for a piece of work that takes commitTimeout at
-// most, whether or not the request that asked for it still waits. SQLite gets
-// none: its waits for locks are bounded by busy_timeout, its own work cannot be
-// interrupted to any use, and a watcher for each statement costs a tenth of it.
-func (db *database) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx = context.WithoutCancel(ctx)
-	if !db.numbered {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, commitTimeout)
-}
-
 // Close closes the connections.
 func (db *database) Close() error {
 	if db.reads == db.writes {
@@ -159,26 +148,35 @@ func (db *database) Close() error {
 // errAgain makes transact run a transaction again.
 var errAgain = errors.New("another replica was faster")
 
-// transact runs do in a transaction, and again when another replica was
-// faster. Nothing is stored unless it returns nil.
-func (db *database) transact(ctx context.Context, do func(*sql.Tx) error) error {
-	for try := 1; ; try++ {
+// transact runs do in a transaction, and again while other replicas are
+// faster and ctx lasts. Nothing is stored unless it returns nil.
+func (db *database) transact(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
+	for {
 		err := db.attempt(ctx, do)
-		var postgres *pgconn.PgError
-		deadlock := errors.As(err, &postgres) && (postgres.Code == "40P01" || postgres.Code == "40001")
-		if try < 5 && (deadlock || errors.Is(err, errAgain)) {
-			continue
+		if ctx.Err() != nil || !errors.Is(err, errAgain) && !outrun(err) {
+			return err
 		}
-		return err
 	}
 }
 
-func (db *database) attempt(ctx context.Context, do func(*sql.Tx) error) error {
+// outrun reports whether Postgres ended a transaction for the sake of another
+// replica's: a deadlock, or a SID that both of them wrote.
+func outrun(err error) bool {
+	var postgres *pgconn.PgError
+	return errors.As(err, &postgres) && slices.Contains([]string{"40P01", "40001", "23505"}, postgres.Code)
+}
+
+func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	tx, err := db.writes.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := do(tx); err != nil {
+	if !db.numbered {
+		// On SQLite only the beginning waits for others; to watch the context
+		// of each statement after it costs a tenth of a webhook.
+		ctx = context.WithoutCancel(ctx)
+	}
+	if err := do(ctx, tx); err != nil {
 		tx.Rollback() // the first error tells more
 		return err
 	}

@@ -21,6 +21,9 @@ const (
 // errors of an hour, alarms and uncounted warnings included.
 const chartPeriod alert.Period = "chart"
 
+// chartTimeout bounds the storing of the chart, for which webhooks wait.
+const chartTimeout = 500 * time.Millisecond
+
 // chartCounter returns the counter that shows e in the chart.
 func chartCounter(e alert.Event, now time.Time) (alert.Counter, bool) {
 	at := e.Time
@@ -38,9 +41,9 @@ func (o *Outbox) storeChart(chart map[alert.Counter]int64) {
 	if len(chart) == 0 {
 		return
 	}
-	ctx, cancel := o.db.bounded(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), chartTimeout)
 	defer cancel()
-	err := o.db.transact(ctx, func(tx *sql.Tx) error {
+	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := addCounts(ctx, tx, &o.db.bulk, chart)
 		return err
 	})
@@ -59,7 +62,7 @@ type Health struct {
 
 // Health tries to write to the outbox and looks for overdue SMS.
 func (o *Outbox) Health(ctx context.Context) Health {
-	ctx, cancel := o.db.bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	now := time.Now()
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)
@@ -67,14 +70,17 @@ func (o *Outbox) Health(ctx context.Context) Health {
 		return Health{Problem: fmt.Sprintf("the outbox cannot be written: %v", err)}
 	}
 	var waiting, oldest int64
-	var reason string
+	var reason string // of the last attempts, if there were any
 	if err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0), COALESCE(MAX(error), '') FROM sms
 		WHERE status IN ('pending', 'sending') AND created < $1`, millis(now.Add(-overdueAfter))).Scan(&waiting, &oldest, &reason); err != nil {
 		return Health{Problem: fmt.Sprintf("the outbox cannot be read: %v", err)}
 	}
 	var health Health
 	if waiting > 0 {
-		health.Problem = fmt.Sprintf("%d SMS overdue, the oldest for %s: %s", waiting, now.Sub(fromMillis(oldest)).Round(time.Second), reason)
+		health.Problem = fmt.Sprintf("%d SMS overdue, the oldest for %s", waiting, now.Sub(fromMillis(oldest)).Round(time.Second))
+		if reason != "" {
+			health.Problem += ": " + reason
+		}
 	}
 	notes, err := o.lost(ctx, now.Add(-24*time.Hour))
 	if err != nil {
@@ -84,10 +90,13 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	return health
 }
 
-// lost tells of SMS since a time that did not reach their phone.
+// lost tells of SMS that were accepted or given up since a time and did not
+// reach their phone. When they were recorded says little: what Twilio did not
+// accept fails GIVE_UP_AFTER later.
 func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 	rows, err := o.db.reads.QueryContext(ctx, `SELECT status, error, COUNT(*) FROM sms
-		WHERE created >= $1 AND status IN ('undelivered', 'failed') GROUP BY status, error ORDER BY status, error`, millis(since))
+		WHERE created >= $1 AND status IN ('undelivered', 'failed') AND (sent_at >= $2 OR next_at >= $2)
+		GROUP BY status, error ORDER BY status, error`, millis(since.Add(-o.options.GiveUpAfter-lastRetry)), millis(since))
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,8 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 		}
 	}
 	for to, n := range held {
-		if _, err := tx.ExecContext(ctx, `UPDATE phones SET held = held + $1, held_since = CASE WHEN held = 0 THEN $2 ELSE held_since END WHERE recipient = $3`,
+		// Of two replicas the one that began first may hold second.
+		if _, err := tx.ExecContext(ctx, `UPDATE phones SET held = held + $1, held_since = CASE WHEN held = 0 OR held_since > $2 THEN $2 ELSE held_since END WHERE recipient = $3`,
 			n, millis(r.now), to); err != nil {
 			return fmt.Errorf("holding alerts back: %w", err)
 		}
@@ -71,7 +72,7 @@ func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.T
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT recipient, COUNT(*) FROM (
 			SELECT recipient FROM sms WHERE status IN ('pending', 'sending')
-			UNION ALL SELECT recipient FROM sms WHERE sent_at > $1
+			UNION ALL SELECT recipient FROM sms WHERE sent_at > 0 AND sent_at > $1
 		) AS used GROUP BY recipient`, millis(now.Add(-time.Hour)))
 	if err != nil {
 		return nil, fmt.Errorf("counting the SMS of an hour: %w", err)
@@ -93,6 +94,8 @@ func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.T
 // release sends each phone with alerts held back and room in its hour one SMS
 // that sums them up.
 func (o *Outbox) release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	rows, err := o.db.reads.QueryContext(ctx, `SELECT recipient FROM phones WHERE held > 0`)
 	if err != nil {
 		return fmt.Errorf("looking for held alerts: %w", err)
@@ -109,7 +112,7 @@ func (o *Outbox) release(ctx context.Context) error {
 		return fmt.Errorf("looking for held alerts: %w", err)
 	}
 	for _, to := range waiting {
-		if err := o.db.transact(ctx, func(tx *sql.Tx) error { return o.releasePhone(ctx, tx, to, time.Now()) }); err != nil {
+		if err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error { return o.releasePhone(ctx, tx, to, time.Now()) }); err != nil {
 			return fmt.Errorf("summing up held alerts: %w", err)
 		}
 	}

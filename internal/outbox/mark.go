@@ -26,7 +26,7 @@ func (o *Outbox) Mark(name string) *Mark {
 // is: at start when it never was anywhere. Held is false while somebody else
 // has the lease.
 func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (at time.Time, held bool, err error) {
-	ctx, cancel := m.db.bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	now := time.Now()
 	var ms int64
@@ -47,7 +47,7 @@ func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (
 // lease. Held is false, and the mark where it was, when somebody else has taken
 // the lease since.
 func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error) {
-	ctx, cancel := m.db.bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	done, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET at = CASE WHEN at < $1 THEN $1 ELSE at END, until = $2
 		WHERE name = $3 AND holder = $4`, millis(to), millis(time.Now().Add(lease)), m.name, m.holder)
@@ -60,7 +60,7 @@ func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (hel
 
 // Release ends the lease, so that others need not wait for its end.
 func (m *Mark) Release(ctx context.Context) error {
-	ctx, cancel := m.db.bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if _, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET until = 0 WHERE name = $1 AND holder = $2`, m.name, m.holder); err != nil {
 		return fmt.Errorf("ending the lease of %s: %w", m.name, err)

@@ -10,8 +10,8 @@ import (
 	"twilio-error-sms/internal/outbox"
 )
 
-// replicas returns the mark of the same name at two replicas.
-func replicas(t *testing.T, address string) (a, b *outbox.Mark) {
+// marks returns the mark of the same name at two replicas.
+func marks(t *testing.T, address string) (a, b *outbox.Mark) {
 	var marks [2]*outbox.Mark
 	for i := range marks {
 		box, err := outbox.Open(t.Context(), address, outbox.Options{Logger: slog.New(slog.DiscardHandler)})
@@ -32,7 +32,7 @@ func TestMark(t *testing.T) {
 	t.Parallel()
 	address := "sqlite:" + filepath.Join(t.TempDir(), "alerts.db")
 	synctest.Test(t, func(t *testing.T) {
-		a, b := replicas(t, address)
+		a, b := marks(t, address)
 		start := time.Now().UTC()
 		later := start.Add(time.Hour)
 		take := func(who string, m *outbox.Mark, wantAt time.Time) {

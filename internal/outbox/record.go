@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	// commitTimeout bounds a commit: a webhook is answered within 5 s, and
-	// Event Streams waits no longer.
+	// commitTimeout bounds a commit and the wait for it: a webhook is answered
+	// within 5 s, and Event Streams waits no longer.
 	commitTimeout = 4 * time.Second
+	// leastCommit is what a commit gets whose first delivery waited long: the
+	// others may be younger.
+	leastCommit = 250 * time.Millisecond
 	// maxBatch is about how many events share a commit.
 	maxBatch = 512
 	// lateAfter is the age from which an SMS says when it happened.
@@ -50,10 +53,11 @@ const (
 // delivery is the events of one request, waiting for the commit that stores
 // them.
 type delivery struct {
-	events  []alert.Event
-	results []Result
-	err     error
-	done    chan struct{}
+	events   []alert.Event
+	deadline time.Time
+	results  []Result
+	err      error
+	done     chan struct{}
 }
 
 // Record stores events and what follows from them, and returns one result for
@@ -64,7 +68,7 @@ func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, er
 	if len(events) == 0 {
 		return nil, nil
 	}
-	d := &delivery{events: events, done: make(chan struct{})}
+	d := &delivery{events: events, deadline: time.Now().Add(commitTimeout), done: make(chan struct{})}
 	select {
 	case o.queue <- d:
 	case <-o.stopped:
@@ -93,6 +97,7 @@ func (o *Outbox) commitAll(ctx context.Context) {
 			return
 		case <-tick.C:
 			o.storeChart(chart)
+			tick.Reset(time.Second) // deliveries first, however long that took
 		case d := <-o.queue:
 			o.commit(o.collect(d), chart)
 		}
@@ -115,11 +120,15 @@ func (o *Outbox) collect(d *delivery) []*delivery {
 }
 
 func (o *Outbox) commit(batch []*delivery, chart map[alert.Counter]int64) {
-	ctx, cancel := o.db.bounded(context.Background())
-	defer cancel()
 	begin := time.Now()
+	deadline := batch[0].deadline // it waited longest
+	if least := begin.Add(leastCommit); deadline.Before(least) {
+		deadline = least
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Until(deadline))
+	defer cancel()
 	var r *recording
-	err := o.db.transact(ctx, func(tx *sql.Tx) error {
+	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		r = newRecording(&o.db.bulk, o.options, time.Now(), batch)
 		return r.store(ctx, tx)
 	})

@@ -68,20 +68,26 @@ type claim struct {
 }
 
 // claim takes up to limit SMS that are due. One about a message waits while
-// any SMS that was being sent when it was recorded may turn out to be that
-// message: see dropOwn.
+// any SMS that was being sent, or in doubt, when it was recorded may turn out
+// to be that message: see dropOwn.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
-	rows, err := o.db.writes.QueryContext(ctx, `UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $2,
-			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
-		WHERE id IN (
-			SELECT id FROM sms AS due WHERE status IN ('pending', 'sending') AND next_at <= $1
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	// Materialized, or Postgres may choose anew for each row. An index serves
+	// only who repeats its condition.
+	rows, err := o.db.writes.QueryContext(ctx, `WITH due AS MATERIALIZED (
+			SELECT id FROM sms AS waiting WHERE status IN ('pending', 'sending') AND next_at <= $1
 				AND (status = 'sending' OR resource = '' OR NOT EXISTS (
-					SELECT 1 FROM sms AS other WHERE other.status = 'sending' AND other.attempt_at <= due.created))
-			ORDER BY next_at LIMIT $3 `+o.db.skipLocked+`)
+					SELECT 1 FROM sms AS other WHERE other.status IN ('pending', 'sending') AND other.status = 'sending'
+						AND COALESCE(NULLIF(other.doubt_since, 0), other.attempt_at) <= waiting.created))
+			ORDER BY next_at LIMIT $2 `+o.db.skipLocked+`)
+		UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $3,
+			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
+		WHERE id IN (SELECT id FROM due)
 		RETURNING id, event, recipient, body, created, attempts, doubt_since,
 			COALESCE((SELECT CASE kind WHEN 'alarm' THEN received ELSE happened END FROM events WHERE events.id = sms.event), created),
 			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
-		millis(now), millis(now.Add(lease)), limit)
+		millis(now), limit, millis(now.Add(lease)))
 	if err != nil {
 		return nil, fmt.Errorf("claiming SMS: %w", err)
 	}
@@ -96,12 +102,15 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 		c.created, c.happened, c.DoubtSince = fromMillis(created), fromMillis(happened), fromMillis(doubtSince)
 		claims = append(claims, c)
 	}
-	return claims, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("claiming SMS: %w", err) // rows come before the commit, which failed
+	}
+	return claims, nil
 }
 
 // known returns the SIDs of other SMS like c since its doubt began.
 func (o *Outbox) known(ctx context.Context, c claim) ([]string, error) {
-	rows, err := o.db.reads.QueryContext(ctx, `SELECT sid FROM sms WHERE sid IS NOT NULL AND recipient = $1 AND body = $2 AND id <> $3 AND sent_at > $4`,
+	rows, err := o.db.reads.QueryContext(ctx, `SELECT sid FROM sms WHERE sid IS NOT NULL AND recipient = $1 AND body = $2 AND id <> $3 AND sent_at > 0 AND sent_at > $4`,
 		c.To, c.Body, c.ID, millis(c.DoubtSince.Add(-time.Hour)))
 	if err != nil {
 		return nil, fmt.Errorf("looking for SMS of the same text: %w", err)
@@ -121,7 +130,7 @@ func (o *Outbox) known(ctx context.Context, c claim) ([]string, error) {
 // settleAccepted notes that Twilio accepted c. A SID that another SMS has
 // already cannot be this one's: it stays in doubt.
 func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now time.Time) error {
-	return o.db.transact(ctx, func(tx *sql.Tx) error {
+	return o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = 'sent', sid = $1, sent_at = $2, error = ''
 			WHERE id = $3 AND sid IS NULL AND NOT EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = $1)`, sid, millis(now), c.ID)
 		if err != nil {
@@ -176,7 +185,9 @@ func backoff(attempts int) time.Duration {
 
 // retract takes back an alert that turned out to be about an SMS of our own.
 func (o *Outbox) retract(ctx context.Context, c claim) error {
-	return o.db.transact(ctx, func(tx *sql.Tx) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	return o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM sms WHERE id = $1`, c.ID); err != nil {
 			return err
 		}
@@ -203,10 +214,14 @@ func (o *Outbox) retract(ctx context.Context, c claim) error {
 	})
 }
 
-// nextDue returns when the next SMS is due, zero when none waits.
-func (o *Outbox) nextDue(ctx context.Context) (time.Time, error) {
+// nextDue returns when the next SMS is due after now, zero when none is: what
+// is due already and was not claimed waits for the fate of another.
+func (o *Outbox) nextDue(ctx context.Context, now time.Time) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	var at int64
-	err := o.db.reads.QueryRowContext(ctx, `SELECT COALESCE(MIN(next_at), 0) FROM sms WHERE status IN ('pending', 'sending')`).Scan(&at)
+	err := o.db.reads.QueryRowContext(ctx, `SELECT COALESCE(MIN(next_at), 0) FROM sms WHERE status IN ('pending', 'sending') AND next_at > $1`,
+		millis(now)).Scan(&at)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("looking for the next SMS: %w", err)
 	}
@@ -227,10 +242,10 @@ func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	ctx, cancel := o.db.bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	news, created := false, int64(0)
-	err := o.db.transact(ctx, func(tx *sql.Tx) error {
+	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		now := millis(time.Now())
 		// Callbacks come in any order, and before the answer to our own call.
 		if _, err := tx.ExecContext(ctx, `UPDATE sms SET sid = $1, status = 'sent', sent_at = $2, error = '' WHERE id = $3 AND sid IS NULL

@@ -70,9 +70,11 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 	if err := w.outbox.release(ctx); err != nil {
 		return idle, err
 	}
+	var now time.Time
 	for ctx.Err() == nil {
 		free := w.acquire(ctx)
-		claims, err := w.outbox.claim(ctx, free, time.Now())
+		now = time.Now()
+		claims, err := w.outbox.claim(ctx, free, now)
 		for range free - len(claims) {
 			<-w.slots
 		}
@@ -89,11 +91,11 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 			break
 		}
 	}
-	due, err := w.outbox.nextDue(ctx)
+	due, err := w.outbox.nextDue(ctx, now)
 	if err != nil || due.IsZero() {
 		return idle, err
 	}
-	return min(max(time.Until(due), 10*time.Millisecond), idle), nil
+	return min(max(time.Until(due), time.Millisecond), idle), nil
 }
 
 // acquire waits for a free slot, takes all that are free, and returns how
@@ -123,7 +125,7 @@ func (w *Worker) send(ctx context.Context, c claim) {
 		return
 	}
 	sid, err := w.attempt(ctx, c)
-	ctx, cancel := w.outbox.db.bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if err == nil {
 		w.outbox.options.Observer.Settled(Sent, "", time.Since(c.happened))

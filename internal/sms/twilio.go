@@ -101,8 +101,9 @@ func (c *call) failure(err error) *alert.SendError {
 	failure := &alert.SendError{Outcome: alert.InDoubt, RetryAfter: c.retryAfter, Err: err}
 	var refused *client.TwilioRestError
 	if errors.As(err, &refused) {
-		failure.Code = strconv.Itoa(refused.Code)
-		failure.Err = errors.New(alert.HideNumbers(refused.Message))
+		if failure.Err = errors.New(alert.HideNumbers(refused.Message)); refused.Code != 0 {
+			failure.Code = strconv.Itoa(refused.Code)
+		}
 	}
 	const senderQueueFull = "21611" // a 400 that means later
 	switch {
