@@ -67,15 +67,16 @@ type claim struct {
 }
 
 // claim takes up to limit SMS that are due. One about a message waits while
-// any SMS that was being sent when it was recorded may turn out to be that
-// message: see dropOwn.
+// any SMS that was being sent when it was recorded, or in doubt since, may turn
+// out to be that message: see dropOwn.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
 	rows, err := o.db.writes.QueryContext(ctx, `UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $2,
 			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
 		WHERE id IN (
 			SELECT id FROM sms AS due WHERE status IN ('pending', 'sending') AND next_at <= $1
 				AND (status = 'sending' OR resource = '' OR NOT EXISTS (
-					SELECT 1 FROM sms AS other WHERE other.status = 'sending' AND other.attempt_at <= due.created))
+					SELECT 1 FROM sms AS other WHERE other.status = 'sending'
+						AND CASE WHEN other.doubt_since > 0 THEN other.doubt_since ELSE other.attempt_at END <= due.created))
 			ORDER BY next_at LIMIT $3 `+o.db.skipLocked+`)
 		RETURNING id, event, recipient, body, created, attempts, doubt_since,
 			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
