@@ -95,7 +95,10 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 		c.created, c.DoubtSince = fromMillis(created), fromMillis(doubtSince)
 		claims = append(claims, c)
 	}
-	return claims, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("claiming SMS: %w", err) // SQLite commits after the last row: none of them is ours
+	}
+	return claims, nil
 }
 
 // known returns the SIDs of other SMS like c since its doubt began.
