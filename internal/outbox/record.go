@@ -50,10 +50,11 @@ const (
 // delivery is the events of one request, waiting for the commit that stores
 // them.
 type delivery struct {
-	events  []alert.Event
-	results []Result
-	err     error
-	done    chan struct{}
+	events   []alert.Event
+	deadline time.Time // zero for none
+	results  []Result
+	err      error
+	done     chan struct{}
 }
 
 // Record stores events and what follows from them, and returns one result for
@@ -65,6 +66,7 @@ func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, er
 		return nil, nil
 	}
 	d := &delivery{events: events, done: make(chan struct{})}
+	d.deadline, _ = ctx.Deadline()
 	select {
 	case o.queue <- d:
 	case <-o.stopped:
@@ -115,9 +117,16 @@ func (o *Outbox) collect(d *delivery) []*delivery {
 }
 
 func (o *Outbox) commit(batch []*delivery, chart map[alert.Counter]int64) {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
 	begin := time.Now()
+	// Who waited for a commit that hung cannot wait as long again.
+	deadline := begin.Add(commitTimeout)
+	for _, d := range batch {
+		if !d.deadline.IsZero() && d.deadline.Before(deadline) {
+			deadline = d.deadline
+		}
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
 	var r *recording
 	err := o.db.transact(ctx, func(tx *sql.Tx) error {
 		r = newRecording(&o.db.bulk, o.options, time.Now(), batch)
