@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,12 +36,41 @@ const asProgram = "TWILIO_ERROR_SMS_TEST_AS"
 func TestMain(m *testing.M) {
 	switch os.Getenv(asProgram) {
 	case "":
+		// These tests wait for time-outs and leases more than they work.
+		flag.Set("test.parallel", "64")
 		os.Exit(m.Run())
 	case "program":
+		limitFiles()
 		main()
 	case "bare":
 		bare()
 	}
+}
+
+// fileLimit is the size in bytes that files of the program cannot pass until
+// it gets SIGUSR1: to a database that is what a full disk is.
+const fileLimit = "TWILIO_ERROR_SMS_TEST_FILE_LIMIT"
+
+func limitFiles() {
+	size, err := strconv.ParseUint(os.Getenv(fileLimit), 10, 64)
+	if err != nil {
+		return
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		panic(err)
+	}
+	lifted := limit
+	limit.Cur = size
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		panic(err)
+	}
+	lift := make(chan os.Signal, 1)
+	signal.Notify(lift, syscall.SIGUSR1)
+	go func() {
+		<-lift
+		syscall.Setrlimit(syscall.RLIMIT_FSIZE, &lifted)
+	}()
 }
 
 // bare is the ceiling: a net/http server that parses the form and answers 200.
