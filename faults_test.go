@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func TestFaults(t *testing.T) {
 		{fault: twiliotest.BadGatewayAfter, attempts: 3, looks: true},
 		{fault: twiliotest.Reset, attempts: 6, after: 10 * time.Second, looks: true},
 		{fault: twiliotest.ResetAfter, attempts: 3, looks: true, lag: 8 * time.Second},
-		{fault: twiliotest.Silence, attempts: 6, after: 18 * time.Second, looks: true},
+		{fault: twiliotest.Silence, attempts: 6, after: 17 * time.Second, looks: true},
 		{fault: twiliotest.SilenceAfter, attempts: 3, looks: true, lag: 8 * time.Second},
 	} {
 		t.Run(string(c.fault), func(t *testing.T) {
@@ -151,14 +152,17 @@ func TestReportSettlesDoubt(t *testing.T) {
 			twilio.Fault = func(int, url.Values) twiliotest.Fault { return twiliotest.ServerErrorAfter }
 			dir := t.TempDir()
 			var p *program
-			var reports sync.WaitGroup
+			started := make(chan struct{})
+			var told atomic.Int64
 			twilio.Accepted = func(m twiliotest.Message) {
+				<-started
 				callback, err := url.Parse(m.Form.Get("StatusCallback"))
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				reports.Go(func() {
+				go func() {
+					defer told.Add(1)
 					for _, s := range []string{"sent", status, "queued"} { // they come in any order
 						answer, _, err := postFields(http.DefaultClient, p.URL, callback.RequestURI(), url.Values{
 							"MessageSid": {m.SID}, "MessageStatus": {s}, "To": {"+15005550009"}, "ErrorCode": {"30003"}})
@@ -166,12 +170,13 @@ func TestReportSettlesDoubt(t *testing.T) {
 							t.Errorf("report %s: %v %v", s, answer, err)
 						}
 					}
-				})
+				}()
 			}
 			p = startProgram(t, dir, sending(twilio.URL)...)
+			close(started)
 			report(t, p.URL, newWebhook("11200", "in doubt"))
 			within(t, 8*time.Second, "the report settles the SMS", func() bool { return rows(databaseIn(dir), "sms WHERE status = '"+status+"'") == 1 })
-			reports.Wait()
+			within(t, 10*time.Second, "all reports are answered", func() bool { return told.Load() == 1 })
 			if !settled(databaseIn(dir)) || twilio.Attempts() != 1 || twilio.Lists() != 0 {
 				t.Errorf("settled: %t, after %d attempts and %d looks into the message log; want 1 and none", settled(databaseIn(dir)), twilio.Attempts(), twilio.Lists())
 			}
@@ -218,12 +223,15 @@ func TestNoLoop(t *testing.T) {
 				return c.fault
 			}
 			var p *program
-			var reports sync.WaitGroup
+			started := make(chan struct{})
+			var told atomic.Int64
 			twilio.Accepted = func(m twiliotest.Message) {
+				<-started
 				if len(twilio.Messages()) > 5*alerts {
 					return // a loop; the test says so
 				}
 				tell := func() {
+					defer told.Add(1)
 					time.Sleep(c.after)
 					loop := newWebhook("30003", "Unreachable destination handset")
 					loop.resource = m.SID
@@ -235,16 +243,16 @@ func TestNoLoop(t *testing.T) {
 				if c.after == 0 {
 					tell()
 				} else {
-					reports.Go(tell)
+					go tell()
 				}
 			}
 			dir := t.TempDir()
 			p = startProgram(t, dir, append(sending(twilio.URL), c.limit)...)
+			close(started)
 			for i := range alerts {
 				report(t, p.URL, newWebhook("11200", fmt.Sprintf("alert %d", i)))
 			}
-			within(t, time.Minute, "every alert is sent", func() bool { return len(twilio.Messages()) >= alerts })
-			reports.Wait()
+			within(t, time.Minute, "every alert is sent and reported", func() bool { return told.Load() >= alerts })
 			within(t, time.Minute, "nothing is left to send", func() bool { return settled(databaseIn(dir)) })
 			checkOnce(t, twilio, alerts)
 			decision := "an SMS of our own"

@@ -121,7 +121,8 @@ func outage(t *testing.T, database string, start func(env []string) *process, be
 	servers := &replicas{running: []*process{p}}
 	for _, w := range refused {
 		if !servers.deliver(ctx, client, w) {
-			t.Fatal("the outage does not end")
+			log, _ := os.ReadFile(filepath.Join(p.Dir, "alerts.log"))
+			t.Fatalf("the outage does not end:\n%s", log[max(0, len(log)-4000):])
 		}
 	}
 	within(t, time.Minute, "nothing is left to send", func() bool { return settled(database) })

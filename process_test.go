@@ -115,10 +115,11 @@ func startProcess(t testing.TB, as, dir string, env ...string) *process {
 	}
 	t.Cleanup(func() { p.kill() })
 	lines := bufio.NewReader(stderr)
+	said := ""
 	for p.URL == "" {
 		line, err := lines.ReadString('\n')
-		if err != nil {
-			t.Fatalf("the program did not start: %s", line)
+		if said += line; err != nil {
+			t.Fatalf("the program did not start: %s", said)
 		}
 		io.WriteString(log, line)
 		if _, rest, found := strings.Cut(line, `"addr":"`); found {
