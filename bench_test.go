@@ -39,7 +39,7 @@ func benchmarkPost(b *testing.B, handler http.Handler) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := postSigned(&http.Client{Transport: transport}, server.URL, n.Add(1)); err != nil {
+			if _, err := postNth(&http.Client{Transport: transport}, server.URL, n.Add(1)); err != nil {
 				b.Error(err)
 				return
 			}

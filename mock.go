@@ -88,7 +88,7 @@ func mock(ctx context.Context, args []string, getenv func(string) string, stdout
 	}
 	show := *n > 1 && isTerminal(stderr)
 	for i := range *n {
-		p := m.newPost()
+		p := m.newNotification()
 		answer := p.curl()
 		if !*curl {
 			var err error
@@ -165,24 +165,24 @@ func (m *mocker) aim(args []string, getenv func(string) string) error {
 	return nil
 }
 
-// post is one notification, ready to go out.
-type post struct {
+// notification is one of them, ready to go out.
+type notification struct {
 	url, contentType, signature, body string
 }
 
-// newPost returns the next notification.
-func (m *mocker) newPost() post {
+// newNotification returns the next one.
+func (m *mocker) newNotification() notification {
 	if m.kind == "stream" {
 		body := m.stream()
 		hash := sha256.Sum256([]byte(body))
 		query := "bodySHA256=" + hex.EncodeToString(hash[:])
-		return post{addQuery(m.target, query), "application/json", m.sign(addQuery(m.signed, query), nil), body}
+		return notification{addQuery(m.target, query), "application/json", m.sign(addQuery(m.signed, query), nil), body}
 	}
 	form := m.alarm()
 	if m.kind == "debugger" {
 		form = m.debugger()
 	}
-	return post{m.target, "application/x-www-form-urlencoded", m.sign(m.signed, form), form.Encode()}
+	return notification{m.target, "application/x-www-form-urlencoded", m.sign(m.signed, form), form.Encode()}
 }
 
 func addQuery(address, query string) string {
@@ -294,7 +294,7 @@ func newSID(prefix string) string {
 }
 
 // send posts p and returns the server's answer.
-func (m *mocker) send(ctx context.Context, p post) (string, error) {
+func (m *mocker) send(ctx context.Context, p notification) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, strings.NewReader(p.body))
 	if err != nil {
 		return "", err
@@ -345,7 +345,7 @@ likely causes:
 }
 
 // curl returns the command that posts p.
-func (p post) curl() string {
+func (p notification) curl() string {
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 	line := "curl " + quote(p.url) + " -H " + quote("Content-Type: "+p.contentType)
 	if p.signature != "" {

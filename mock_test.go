@@ -28,7 +28,7 @@ func TestMockHasTheKeysOfTwilio(t *testing.T) {
 				t.Fatal(err)
 			}
 			m := mocker{kind: kind, code: "11200", level: "error", description: "a description"}
-			got, want := keys(t, m.newPost().body), keys(t, string(real))
+			got, want := keys(t, m.newNotification().body), keys(t, string(real))
 			if !slices.Equal(got, want) {
 				t.Errorf("got  %v\nwant %v", got, want)
 			}
@@ -61,7 +61,7 @@ func TestMockSaysWhatWasAsked(t *testing.T) {
 	for kind, as := range map[string]alert.Kind{"trigger": alert.Alarm, "alarm": alert.Alarm, "debugger": alert.Debugger, "stream": alert.Stream} {
 		t.Run(kind, func(t *testing.T) {
 			m := mocker{kind: kind, code: want.Code, level: "warning", description: want.Description}
-			got, again := parseMock(t, m.newPost()), parseMock(t, m.newPost())
+			got, again := parseMock(t, m.newNotification()), parseMock(t, m.newNotification())
 			if got.ID == "" || got.ID == again.ID {
 				t.Errorf("the second has the identity %q of the first", again.ID)
 			}
@@ -77,7 +77,7 @@ func TestMockSaysWhatWasAsked(t *testing.T) {
 	}
 }
 
-func parseMock(t *testing.T, p post) alert.Event {
+func parseMock(t *testing.T, p notification) alert.Event {
 	t.Helper()
 	if p.contentType == "application/json" {
 		events, err := alert.ParseJSON([]byte(p.body), "")

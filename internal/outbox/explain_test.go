@@ -120,7 +120,9 @@ func TestIndexes(t *testing.T) {
 	_, err = o.Deliver(ctx, alert.Report{ID: claims[0].ID, SID: "SM1", Status: "delivered"})
 	must(err)
 	must(o.release(ctx))
-	must(o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error { return o.releasePhone(ctx, tx, "+15005550006", now.Add(2*time.Hour)) }))
+	must(o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return o.releasePhone(ctx, tx, "+15005550006", now.Add(2*time.Hour))
+	}))
 	_, err = o.nextDue(ctx, now)
 	must(err)
 	if health := o.Health(ctx); health.Problem != "" {

@@ -142,7 +142,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	if s.Fault != nil {
 		fault = s.Fault(n, r.PostForm)
 	}
-	time.Sleep(s.Latency)
+	s.pause()
 	switch fault {
 	case "", ServerErrorAfter, BadGatewayAfter, ResetAfter, SilenceAfter:
 		m := s.accept(r.PostForm)
@@ -152,6 +152,17 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.fail(w, r, fault)
+}
+
+// pause takes as long as Twilio takes to answer, unless the test ends.
+func (s *Server) pause() {
+	if s.Latency == 0 {
+		return
+	}
+	select {
+	case <-s.done:
+	case <-time.After(s.Latency):
+	}
 }
 
 func (s *Server) accept(form url.Values) Message {
@@ -202,18 +213,23 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	page, _ := strconv.Atoi(query.Get("Page"))
 	s.mu.Lock()
 	s.lists++
-	var found []map[string]any
+	var found []Message
 	for _, m := range slices.Backward(s.messages) {
 		if m.Form.Get("To") == query.Get("To") && time.Since(m.Created) >= s.Lag {
-			found = append(found, m.json())
+			found = append(found, m)
 		}
 	}
 	s.mu.Unlock()
+	s.pause()
 	from, to := min(page*size, len(found)), min((page+1)*size, len(found))
-	body := map[string]any{"messages": found[from:to], "page": page, "page_size": size, "next_page_uri": nil}
+	messages := make([]map[string]any, 0, to-from)
+	for _, m := range found[from:to] {
+		messages = append(messages, m.json())
+	}
+	body := map[string]any{"messages": messages, "page": page, "page_size": size, "next_page_uri": nil}
 	if to < len(found) {
 		query.Set("Page", strconv.Itoa(page+1))
-		query.Set("PageToken", "PA"+found[to]["sid"].(string))
+		query.Set("PageToken", "PA"+found[to].SID)
 		body["next_page_uri"] = r.URL.Path + "?" + query.Encode()
 	}
 	answer(w, http.StatusOK, body)

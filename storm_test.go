@@ -1,0 +1,218 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/twiliotest"
+)
+
+var stormSize = flag.Int("storm", 5000, "how many webhooks a storm has, redeliveries not counted")
+
+const (
+	stormConnections = 64
+	otherAccount     = "ACffffffffffffffffffffffffffffffff"
+)
+
+// storm is the webhooks of two accounts in random order: errors of 50 codes,
+// each code as often in one account as in the other, warnings among them, and
+// one in ten of all that a second time.
+type storm struct {
+	webhooks []webhook
+	errors   int // of each account
+}
+
+// newStorm returns a storm of about that many webhooks before redeliveries.
+// The last error of a code never fires, so that the rule for all codes, which
+// waits for the last of all, has an SMS of its own.
+func newStorm(size int, random *rand.Rand) storm {
+	now := time.Now()
+	var codes []string
+	times := make(map[string]int)
+	add := func(code string) {
+		codes = append(codes, code)
+		times[code]++
+	}
+	for range size * 19 / 40 { // the rest of each half are warnings
+		if code := 30000 + random.IntN(60); code < 30050 {
+			add(fmt.Sprint(code))
+		} else {
+			add("30007")
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(times)) {
+		for stormFires(code, times[code]) {
+			add(code)
+		}
+	}
+	var s storm
+	s.errors = len(codes)
+	for _, account := range []string{twiliotest.AccountSID, otherAccount} {
+		for _, code := range codes {
+			w := newWebhook(code, "storm")
+			w.account, w.at = account, now
+			s.webhooks = append(s.webhooks, w)
+		}
+		for range size/2 - size*19/40 {
+			w := newWebhook("13226", "only a warning")
+			w.account, w.at, w.level = account, now, "WARNING"
+			s.webhooks = append(s.webhooks, w)
+		}
+	}
+	for _, i := range random.Perm(len(s.webhooks))[:len(s.webhooks)/10] {
+		s.webhooks = append(s.webhooks, s.webhooks[i])
+	}
+	random.Shuffle(len(s.webhooks), func(i, j int) { s.webhooks[i], s.webhooks[j] = s.webhooks[j], s.webhooks[i] })
+	return s
+}
+
+// settings are the rules, and the text by which the storm's SMS are told
+// apart.
+func (s storm) settings() []string {
+	return []string{
+		fmt.Sprintf("TRIGGERS=* at 1,10,100 daily; 30007 every 50; any at %d daily", s.errors),
+		"ALERT_TEXT={account} {code} {count} {link}",
+	}
+}
+
+// stormFires says the rules again: whether the nth error of a code alerts.
+func stormFires(code string, n int) bool {
+	if code == "30007" {
+		return n%50 == 0
+	}
+	return n == 1 || n == 10 || n == 100
+}
+
+// want counts the SMS by the rules, in a loop that knows nothing of the
+// program's own. It counts the beginnings of their texts.
+func (s storm) want() map[string]int {
+	want, seen, times := make(map[string]int), make(map[string]bool), make(map[string]int)
+	for _, w := range s.webhooks {
+		if seen[w.sid] || w.level == "WARNING" {
+			continue
+		}
+		seen[w.sid] = true
+		of, all := w.account+" "+w.code, w.account+" any"
+		times[of]++
+		times[all]++
+		if stormFires(w.code, times[of]) {
+			want[of+" "+alert.Ordinal(int64(times[of]))+" today"]++
+		}
+		if times[all] == s.errors {
+			want[all+" "+alert.Ordinal(int64(times[all]))+" of all today"]++
+		}
+	}
+	return want
+}
+
+// stormText returns the beginning of an SMS as want writes it. Which code the
+// last of all errors has is chance.
+func stormText(body string) string {
+	text, _, _ := strings.Cut(body, " "+alert.IndexLink)
+	if account, rest, ok := strings.Cut(text, " "); ok && strings.Contains(rest, " of all ") {
+		_, count, _ := strings.Cut(rest, " ")
+		return account + " any " + count
+	}
+	return text
+}
+
+// rage posts the storm over 64 connections, each webhook until it is answered
+// 200, and calls halfway, where set, when half of them are.
+func (s storm) rage(t *testing.T, servers *replicas, halfway func()) {
+	var next, answered atomic.Int64
+	var clients sync.WaitGroup
+	half := make(chan struct{})
+	for range stormConnections {
+		clients.Go(func() {
+			client := &http.Client{Transport: new(http.Transport)}
+			defer client.CloseIdleConnections()
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(s.webhooks) || !servers.deliver(t.Context(), client, s.webhooks[i]) {
+					return
+				}
+				if answered.Add(1) == int64(len(s.webhooks)/2) {
+					close(half)
+				}
+			}
+		})
+	}
+	<-half
+	if halfway != nil {
+		halfway()
+	}
+	clients.Wait()
+}
+
+// TestStorm sends a storm and counts the SMS, also when the program is killed
+// in the middle of it. It leaves the processor to no other test, so it runs
+// before those that do so side by side.
+func TestStorm(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		killed bool
+		limit  string
+		held   bool
+	}{
+		{"all are sent", false, "SMS_PER_HOUR=1000000", false},
+		{"all are sent, killed in the middle", true, "SMS_PER_HOUR=1000000", false},
+		{"20 an hour", false, "SMS_PER_HOUR=20", true},
+		{"20 an hour, killed in the middle", true, "SMS_PER_HOUR=20", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			seed := rand.Uint64()
+			s := newStorm(*stormSize, rand.New(rand.NewPCG(seed, 0)))
+			twilio := twiliotest.New(t)
+			twilio.Latency = 200 * time.Millisecond // so that the kill finds SMS in flight
+			dir := t.TempDir()
+			settings := append(append(sending(twilio.URL), s.settings()...), c.limit)
+			start := func() *process { return startProcess(t, "program", dir, settings...) }
+			servers := &replicas{running: []*process{start()}}
+			var halfway func()
+			if c.killed {
+				halfway = func() {
+					servers.running[0].kill()
+					servers.set(0, start())
+				}
+			}
+			begin := time.Now()
+			s.rage(t, servers, halfway)
+			took := time.Since(begin)
+			within(t, time.Minute, "nothing is left to send", func() bool { return settled(databaseIn(dir)) })
+			servers.running[0].stop(t)
+
+			want, got := s.want(), make(map[string]int)
+			for _, m := range twilio.Messages() {
+				got[stormText(m.Form.Get("Body"))]++
+			}
+			sent, held := len(twilio.Messages()), rows(databaseIn(dir), "sms WHERE status = 'held'")
+			t.Logf("seed %d: %d webhooks in %s, %d SMS by the rules, %d sent, %d held", seed, len(s.webhooks), took.Round(time.Millisecond), len(want), sent, held)
+			for text, n := range got {
+				if want[text] != n {
+					t.Errorf("sent %d times, want %d: %s", n, want[text], text)
+				}
+			}
+			wantSent := len(want)
+			if c.held {
+				wantSent = 20
+			}
+			if sent != wantSent || held != len(want)-wantSent {
+				t.Errorf("%d SMS sent and %d held, want %d and %d", sent, held, wantSent, len(want)-wantSent)
+			}
+			if n := rows(databaseIn(dir), "events"); n != 2*s.errors+2*(*stormSize/2-*stormSize*19/40) {
+				t.Errorf("%d events stored", n)
+			}
+		})
+	}
+}
