@@ -86,7 +86,7 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 		return "", call.failure(err)
 	}
 	if message.Sid == nil || *message.Sid == "" {
-		return "", call.failure(errors.New("Twilio's answer has no SID"))
+		return "", call.failure(errors.New("no SID in Twilio's answer"))
 	}
 	return *message.Sid, nil
 }
