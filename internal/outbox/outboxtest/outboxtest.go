@@ -194,13 +194,13 @@ func (s *store) want(got []string, want ...string) {
 // elapse lets time pass.
 func (s *store) elapse(d time.Duration) {
 	s.Helper()
+	if s.stop != nil && (!s.bubble || d > time.Minute) {
+		s.rest() // settles what is in flight, and looks for nothing meanwhile
+		defer s.work()
+	}
 	if s.bubble {
 		time.Sleep(d)
 		return
-	}
-	if s.stop != nil {
-		s.rest() // settles what is in flight, and need not be waited for
-		defer s.work()
 	}
 	s.phones.elapse(d)
 	for table, columns := range map[string][]string{
