@@ -93,6 +93,8 @@ func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.T
 // release sends each phone with alerts held back and room in its hour one SMS
 // that sums them up.
 func (o *Outbox) release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	rows, err := o.db.reads.QueryContext(ctx, `SELECT recipient FROM phones WHERE held > 0`)
 	if err != nil {
 		return fmt.Errorf("looking for held alerts: %w", err)

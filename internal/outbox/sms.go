@@ -70,6 +70,9 @@ type claim struct {
 // any SMS that was being sent when it was recorded, or in doubt since, may turn
 // out to be that message: see dropOwn.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
+	// Of a claim that took longer most of the lease would be over.
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	rows, err := o.db.writes.QueryContext(ctx, `UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $2,
 			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
 		WHERE id IN (
@@ -178,6 +181,8 @@ func backoff(attempts int) time.Duration {
 
 // retract takes back an alert that turned out to be about an SMS of our own.
 func (o *Outbox) retract(ctx context.Context, c claim) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	return o.db.transact(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM sms WHERE id = $1`, c.ID); err != nil {
 			return err
@@ -207,6 +212,8 @@ func (o *Outbox) retract(ctx context.Context, c claim) error {
 
 // nextDue returns when the next SMS is due, zero when none waits.
 func (o *Outbox) nextDue(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	var at int64
 	err := o.db.reads.QueryRowContext(ctx, `SELECT COALESCE(MIN(next_at), 0) FROM sms WHERE status IN ('pending', 'sending')`).Scan(&at)
 	if err != nil {
