@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -162,6 +164,52 @@ func post(t *testing.T, client *http.Client, base string, w webhook) int {
 		t.Errorf("got %s with Retry-After %q, want 503 with Retry-After: %s", answer.Status, answer.Header.Get("Retry-After"), text)
 	}
 	return answer.StatusCode
+}
+
+// TestClaimOlderThanItsLease has a claim wait in Postgres, behind somebody's
+// lock, for longer than it holds.
+func TestClaimOlderThanItsLease(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Start(t).Database(t)
+	twilio := twiliotest.New(t)
+	twilio.Latency = time.Second
+	var open atomic.Bool
+	twilio.Fault = func(int, url.Values) twiliotest.Fault {
+		if open.Load() {
+			return ""
+		}
+		return twiliotest.TooManyRequests // soon due again, so that a claim is under way
+	}
+	p := startProgram(t, t.TempDir(), sending(twilio.URL, "DATABASE_URL="+database)...)
+	for i := range 3 {
+		report(t, p.URL, newWebhook("11200", fmt.Sprintf("alert %d", i)))
+	}
+	within(t, 10*time.Second, "all are refused at first", func() bool {
+		return rows(database, "sms WHERE status = 'pending' AND attempts = 1") == 3
+	})
+	db, err := sql.Open("pgx", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec("LOCK TABLE sms IN SHARE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(22 * time.Second) // a lease is 20 s
+	open.Store(true)
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, time.Minute, "nothing is left to send", func() bool { return settled(database) })
+	p.stop()
+	if err := <-p.ended; err != nil {
+		t.Error(err)
+	}
+	checkOnce(t, twilio, 3)
 }
 
 // TestCorruptDatabase starts the program on a file that is no database.

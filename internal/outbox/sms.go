@@ -71,6 +71,7 @@ type claim struct {
 // any SMS that was being sent, or in doubt, when it was recorded may turn out
 // to be that message: see dropOwn.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
+	// Of a claim that took longer most of the lease would be over.
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	// Materialized, or Postgres may choose anew for each row. An index serves
