@@ -1,17 +1,24 @@
 package main
 
 import (
+	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"twilio-error-sms/internal/pgtest"
+	"twilio-error-sms/internal/twiliotest"
 )
 
 var figures = flag.Duration("figures", 0, "measure the figures of docs/performance.md, each for this long in each round")
@@ -84,18 +91,125 @@ func (p *process) post(t testing.TB, connections int, d time.Duration) load {
 	return l
 }
 
+// TestFigures measures the figures of docs/performance.md, side by side in
+// rounds, and prints the medians.
 func TestFigures(t *testing.T) {
 	if *figures == 0 {
-		t.Skip("measures only with -figures 5s")
+		t.Skip("measures only when asked: go test -run TestFigures -figures 5s -v .")
 	}
-	bare := startProcess(t, "bare", t.TempDir())
-	server := startProcess(t, "program", t.TempDir(), "DRY_RUN=true", "PUBLIC_URL="+loadURL, "TWILIO_AUTH_TOKEN="+loadToken)
-	for range 3 {
-		for _, p := range []*process{bare, server} {
-			l := p.post(t, 64, *figures)
-			fmt.Printf("%.0f/s p50 %v p99 %v cpu %v  rss %.1f\n", l.rate, l.p50, l.p99, l.cpu, p.memory(t, "VmHWM"))
+	env := []string{"DRY_RUN=true", "PUBLIC_URL=" + loadURL, "TWILIO_AUTH_TOKEN=" + loadToken}
+	sqlite, old := t.TempDir(), t.TempDir()
+	seed(t, old, env)
+	servers := []*process{
+		startProcess(t, "bare", t.TempDir()),
+		startProcess(t, "program", sqlite, env...),
+		startProcess(t, "program", old, env...),
+		startProcess(t, "program", t.TempDir(), append(env, "DATABASE_URL="+pgtest.Start(t).Database(t))...),
+	}
+	t.Logf("idle: %.0f MB", servers[1].memory(t, "VmRSS"))
+	const rounds = 5
+	loads := make([][]load, len(servers))
+	for range rounds {
+		for i, server := range servers {
+			loads[i] = append(loads[i], server.post(t, 64, *figures))
 		}
 	}
-	l := server.post(t, 1, *figures)
-	fmt.Printf("lone %.0f/s p50 %v p99 %v cpu %v\n", l.rate, l.p50, l.p99, l.cpu)
+	ceiling := median(loads[0], func(l load) float64 { return l.rate })
+	for i, name := range []string{"bare server", "SQLite", "SQLite, 1,000,000 events in the history", "Postgres"} {
+		rate := median(loads[i], func(l load) float64 { return l.rate })
+		t.Logf("%s: %.0f webhooks/s, %.2f of the bare server, p50 %.1f ms, p99 %.1f ms, %.0f µs CPU each, %.0f MB", name, rate, rate/ceiling,
+			median(loads[i], func(l load) float64 { return l.p50.Seconds() * 1e3 }), median(loads[i], func(l load) float64 { return l.p99.Seconds() * 1e3 }),
+			median(loads[i], func(l load) float64 { return l.cpu.Seconds() * 1e6 }), servers[i].memory(t, "VmHWM"))
+	}
+	lone := servers[1].post(t, 1, *figures)
+	t.Logf("a lone webhook: p50 %v, %.1f times a write with fdatasync", lone.p50, lone.p50.Seconds()/syncTime(t, sqlite).Seconds())
+	delays(t)
+	backlog(t)
+}
+
+// median returns the median of a figure over the rounds.
+func median(loads []load, figure func(load) float64) float64 {
+	var all []float64
+	for _, l := range loads {
+		all = append(all, figure(l))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// seed makes a database with a million events in dir.
+func seed(t *testing.T, dir string, env []string) {
+	startProcess(t, "program", dir, env...).stop(t)
+	db, err := sql.Open("sqlite", filepath.Join(dir, "alerts.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
+		INSERT INTO events SELECT 'NO' || lower(hex(randomblob(16))), $1 + i, $1 + i, 'debugger', $2, 30000 + i % 200, 'error',
+			'An attempt to retrieve content returned the HTTP status code 404', 'CA66666666666666666666666666666666', '3rd 30003 today, next alert at the 10th' FROM n`,
+		time.Now().Add(-20*time.Minute).UnixMilli(), twiliotest.AccountSID); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// syncTime returns the median time of a write of 4 KB with fdatasync in dir.
+func syncTime(t *testing.T, dir string) time.Duration {
+	file, err := os.Create(filepath.Join(dir, "sync"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var took []time.Duration
+	for range 500 {
+		begin := time.Now()
+		if _, err := file.Write(make([]byte, 4096)); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Fdatasync(int(file.Fd())); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
+}
+
+// delays measures the time from the answer to Twilio's receipt of the SMS,
+// with nothing else going on.
+func delays(t *testing.T) {
+	twilio := twiliotest.New(t)
+	arrived := make(chan time.Time, 1)
+	twilio.Accepted = func(twiliotest.Message) { arrived <- time.Now() }
+	server := startProcess(t, "program", t.TempDir(), sending(twilio.URL, "TWILIO_AUTH_TOKEN="+twiliotest.AuthToken)...)
+	var took []time.Duration
+	for i := range 300 {
+		form := url.Values{"ErrorCode": {strconv.Itoa(10000 + i)}}
+		if _, _, err := postFields(http.DefaultClient, server.URL, "/error_trigger", form); err != nil {
+			t.Fatal(err)
+		}
+		answered := time.Now()
+		took = append(took, max((<-arrived).Sub(answered), 0))
+	}
+	slices.Sort(took)
+	t.Logf("from the 200 to Twilio: p50 %v, p99 %v", took[len(took)/2], took[len(took)*99/100])
+}
+
+// backlog measures how fast 1,000 SMS go out to a Twilio that takes 200 ms,
+// and what webhooks notice of it.
+func backlog(t *testing.T) {
+	twilio := twiliotest.New(t)
+	twilio.Latency = 200 * time.Millisecond
+	server := startProcess(t, "program", t.TempDir(), sending(twilio.URL)...)
+	for i := range 1000 {
+		if _, _, err := postFields(http.DefaultClient, server.URL, "/error_trigger", url.Values{"ErrorCode": {strconv.Itoa(10000 + i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin, first := time.Now(), len(twilio.Messages())
+	for len(twilio.Messages()) < 900 {
+		time.Sleep(time.Millisecond)
+	}
+	rate := float64(900-first) / time.Since(begin).Seconds()
+	t.Logf("1,000 SMS waiting, Twilio takes 200 ms: %.0f SMS/s, %.2f of what 16 at a time allow", rate, rate*0.2/16)
 }
