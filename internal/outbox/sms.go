@@ -146,7 +146,8 @@ func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now ti
 }
 
 // settleFailed notes a failed attempt and when to try again, or that there is
-// no more to try. It returns the status that the SMS has now.
+// no more to try. It returns the status that the SMS has now, or "" when a
+// report of Twilio, or another worker, settled it meanwhile.
 func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendError, now time.Time) (Status, error) {
 	status, next := Pending, now.Add(max(backoff(c.attempts), failure.RetryAfter))
 	switch {
@@ -161,9 +162,15 @@ func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendE
 	if reason == "" {
 		reason = oneLine(failure.Err.Error())
 	}
-	_, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3
+	done, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3
 		WHERE id = $4 AND status = 'sending' AND attempt_at = $5`, string(status), millis(next), reason, c.ID, millis(c.began))
-	return status, err
+	if err != nil {
+		return status, err
+	}
+	if n, err := done.RowsAffected(); n == 0 || err != nil {
+		return "", err
+	}
+	return status, nil
 }
 
 // oneLine makes an error fit for a column: Postgres refuses NUL and broken

@@ -133,10 +133,15 @@ func (w *Worker) send(ctx context.Context, c claim) {
 		if err := w.outbox.settleAccepted(ctx, c, sid, time.Now()); err != nil {
 			log.Error("outbox unavailable, SMS sent but not noted: Twilio's message log will tell", "sid", sid, "err", err)
 		}
-		// What waited for the fate of this SMS may go now.
-		w.outbox.wakeWorker()
-		return
+	} else {
+		w.fail(ctx, c, err, log)
 	}
+	// What waited for the fate of this SMS may go now.
+	w.outbox.wakeWorker()
+}
+
+// fail notes a failed attempt to send c.
+func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger) {
 	var failure *alert.SendError
 	if !errors.As(err, &failure) {
 		failure = &alert.SendError{Outcome: alert.InDoubt, Err: err}
@@ -144,6 +149,10 @@ func (w *Worker) send(ctx context.Context, c claim) {
 	status, err := w.outbox.settleFailed(ctx, c, failure, time.Now())
 	if err != nil {
 		log.Error("outbox unavailable, failed SMS not noted: its lease will end", "err", err)
+		return
+	}
+	if status == "" {
+		return
 	}
 	w.outbox.options.Observer.Settled(status, failure.Code, time.Since(c.happened))
 	if status == Failed {
@@ -151,7 +160,6 @@ func (w *Worker) send(ctx context.Context, c claim) {
 		return
 	}
 	log.Warn("SMS not sent yet", "code", failure.Code, "err", failure)
-	w.outbox.wakeWorker()
 }
 
 // attempt sends c unless it is no news any more.
