@@ -9,6 +9,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -133,12 +134,18 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
 func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 
+// freePort returns a port that nobody listens on, below those that systems
+// give to connections: one of them could take it while the server is stopped.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for try := 1; ; try++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(10000)))
+		if err == nil {
+			return l.Addr().(*net.TCPAddr).Port, l.Close()
+		}
+		if try == 100 {
+			return 0, err
+		}
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 // start starts the server on its port and waits until it answers.
@@ -233,12 +240,14 @@ func (s *Server) Restart(t testing.TB) {
 	}
 }
 
-// Pause makes the server fall silent: connections stay open, nobody answers.
+// Pause makes the server fall silent until Resume or the end of the test:
+// connections stay open, nobody answers.
 func (s *Server) Pause(t testing.TB) {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("pausing a server needs /proc, to find its processes")
 	}
+	t.Cleanup(s.Resume)
 	s.signalAll(syscall.SIGSTOP)
 }
 
@@ -248,6 +257,9 @@ func (s *Server) Resume() { s.signalAll(syscall.SIGCONT) }
 // signalAll sends sig to the server and to its processes, one for each
 // connection, which are sessions of their own.
 func (s *Server) signalAll(sig syscall.Signal) {
+	if s.process == nil {
+		return
+	}
 	parent := s.process.Process.Pid
 	s.process.Process.Signal(sig)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
