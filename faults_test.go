@@ -223,10 +223,10 @@ func TestNoLoop(t *testing.T) {
 				return c.fault
 			}
 			var p *program
-			started := make(chan struct{})
+			posted := make(chan struct{})
 			var told atomic.Int64
 			twilio.Accepted = func(m twiliotest.Message) {
-				<-started
+				<-posted
 				if len(twilio.Messages()) > 5*alerts {
 					return // a loop; the test says so
 				}
@@ -248,10 +248,10 @@ func TestNoLoop(t *testing.T) {
 			}
 			dir := t.TempDir()
 			p = startProgram(t, dir, append(sending(twilio.URL), c.limit)...)
-			close(started)
 			for i := range alerts {
 				report(t, p.URL, newWebhook("11200", fmt.Sprintf("alert %d", i)))
 			}
+			close(posted)
 			within(t, time.Minute, "every alert is sent and reported", func() bool { return told.Load() >= alerts })
 			within(t, time.Minute, "nothing is left to send", func() bool { return settled(databaseIn(dir)) })
 			checkOnce(t, twilio, alerts)

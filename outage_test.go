@@ -56,13 +56,12 @@ func TestOutages(t *testing.T) {
 		}
 		outage(t, databaseIn(dir), func(env []string) *process { return startProcess(t, "program", dir, env...) }, lock, func() { unlock() })
 	})
-	for name, end := range map[string]struct {
-		begin func(*pgtest.Server)
-		end   func(*pgtest.Server)
+	for name, c := range map[string]struct {
+		begin, end func(*pgtest.Server, testing.TB)
 	}{
-		"Postgres stopped": {(*pgtest.Server).Stop, func(s *pgtest.Server) { s.Restart(t) }},
-		"Postgres crashed": {(*pgtest.Server).Crash, func(s *pgtest.Server) { s.Restart(t) }},
-		"Postgres silent":  {func(s *pgtest.Server) { s.Pause(t) }, (*pgtest.Server).Resume},
+		"Postgres stopped": {func(s *pgtest.Server, _ testing.TB) { s.Stop() }, (*pgtest.Server).Restart},
+		"Postgres crashed": {func(s *pgtest.Server, _ testing.TB) { s.Crash() }, (*pgtest.Server).Restart},
+		"Postgres silent":  {(*pgtest.Server).Pause, func(s *pgtest.Server, _ testing.TB) { s.Resume() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +69,7 @@ func TestOutages(t *testing.T) {
 			database := postgres.Database(t)
 			outage(t, database, func(env []string) *process {
 				return startProcess(t, "program", t.TempDir(), append(env, "DATABASE_URL="+database)...)
-			}, func() { end.begin(postgres) }, func() { end.end(postgres) })
+			}, func() { c.begin(postgres, t) }, func() { c.end(postgres, t) })
 		})
 	}
 }
