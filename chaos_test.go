@@ -112,7 +112,7 @@ func chaos(t *testing.T, database string, dirs []string) {
 	}
 	clients.Wait()
 	calm.Store(true)
-	// An attempt in doubt is looked up 20 s after its process was killed, and
+	// An attempt in doubt is looked up 30 s after its process was killed, and
 	// the later the more often it failed.
 	within(t, 5*time.Minute, "nothing is left to send", func() bool { return settled(database) })
 	for _, p := range servers.running {

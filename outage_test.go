@@ -198,7 +198,7 @@ func TestClaimOlderThanItsLease(t *testing.T) {
 	if _, err := tx.Exec("LOCK TABLE sms IN SHARE MODE"); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(22 * time.Second) // a lease is 20 s
+	time.Sleep(32 * time.Second) // a lease is 30 s
 	open.Store(true)
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)

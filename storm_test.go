@@ -155,9 +155,9 @@ func (s storm) rage(t *testing.T, servers *replicas, halfway func()) {
 }
 
 // TestStorm sends a storm and counts the SMS, also when the program is killed
-// in the middle of it. It leaves the processor to no other test, so it runs
-// before those that do so side by side.
+// in the middle of it.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		killed bool

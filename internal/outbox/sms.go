@@ -30,9 +30,10 @@ const (
 const (
 	// sendTimeout bounds one attempt, the look into Twilio's log included.
 	sendTimeout = 15 * time.Second
-	// lease is how long a claimed SMS belongs to its worker: longer than an
-	// attempt and its settlement, so that nobody else sends meanwhile.
-	lease = 20 * time.Second
+	// lease is how long a claimed SMS belongs to its worker: longer than claim
+	// and attempt take and Twilio's log lags, so that who takes it over from a
+	// process that died finds in the log what that one sent.
+	lease = 30 * time.Second
 	// logLag is how long Twilio's message log may take to show an SMS.
 	logLag = 10 * time.Second
 
