@@ -120,7 +120,7 @@ func badDay(now time.Time) [][]alert.Event {
 // recorded, and reports deliveries.
 func deliverAll(t testing.TB, box *outbox.Outbox, recorded int64) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		history, err := box.History(t.Context(), time.Now(), 100)
 		if err != nil {
 			t.Fatal(err)

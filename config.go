@@ -62,6 +62,10 @@ type Config struct {
 	LogLevel slog.Level
 }
 
+// redeliveries is for how long Event Streams may deliver the same event again,
+// and an hour for the limit of SMS.
+const redeliveries = 5 * time.Hour
+
 // dryRunRecipient stands for a phone in a dry run without ALERT_TO. It is one
 // of the numbers that Twilio keeps for tests.
 const dryRunRecipient = "+15005550006"
@@ -161,6 +165,9 @@ func LoadConfig(getenv func(string) string) (Config, error) {
 		GiveUpAfter:   s.duration("GIVE_UP_AFTER", "24h", time.Minute),
 		KeepFor:       s.duration("KEEP_FOR", "720h", time.Hour),
 		PollEvery:     s.duration("POLL_EVERY", "", 10*time.Second),
+	}
+	if c.KeepFor < c.GiveUpAfter+redeliveries {
+		s.wrong("KEEP_FOR", "must be at least GIVE_UP_AFTER and %s, or what is still on its way is forgotten", redeliveries)
 	}
 	s.account(&c)
 	s.pace(&c)
@@ -334,10 +341,15 @@ func (s *settings) url(name string) *url.URL {
 }
 
 func (s *settings) publicURL() string {
-	if u := s.url("PUBLIC_URL"); u != nil {
-		return u.String()
+	u := s.url("PUBLIC_URL")
+	if u == nil {
+		return ""
 	}
-	return ""
+	if strings.Trim(u.Path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "" {
+		s.wrong("PUBLIC_URL", "expected a path of letters, digits and -._~ only, got %q", u.Path)
+		return ""
+	}
+	return u.String()
 }
 
 // LogValue lists the settings that may be shown: nothing secret, no number.

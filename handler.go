@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -49,6 +50,10 @@ type Handler struct {
 	verifier *verifier // nil: unsigned requests are believed
 	closed   bool      // the catch-up reader brings the errors, no webhook does
 	logger   *slog.Logger
+
+	mu     sync.Mutex
+	asked  time.Time     // when answer was true
+	answer outbox.Health // to whoever asks next
 }
 
 // NewHandler returns the public routes: POST /error_trigger, POST
@@ -60,12 +65,14 @@ func NewHandler(config Config, outbox Outbox, observer Observer, logger *slog.Lo
 		h.verifier = newVerifier(config.PublicURL, config.Tokens)
 		h.closed = config.PublicURL == ""
 	}
+	routes := http.NewServeMux()
+	routes.HandleFunc("POST /error_trigger", h.errorTrigger)
+	routes.HandleFunc("POST /message_status", h.messageStatus)
+	routes.HandleFunc("GET /healthz", h.healthz)
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /error_trigger", h.errorTrigger)
-	mux.HandleFunc("POST /message_status", h.messageStatus)
-	mux.HandleFunc("GET /healthz", h.healthz)
+	mux.Handle("/", routes)
 	if public, err := url.Parse(config.PublicURL); err == nil && public.Path != "" {
-		mux.Handle(public.Path+"/", http.StripPrefix(public.Path, mux))
+		mux.Handle(public.Path+"/", http.StripPrefix(public.Path, routes))
 	}
 	return logRequests(mux, observer, logger)
 }
@@ -217,9 +224,21 @@ func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// health returns the outbox's health of the last second: whoever asks more
+// often must not keep webhooks from writing.
+func (h *Handler) health(ctx context.Context) outbox.Health {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if time.Since(h.asked) > time.Second {
+		h.answer = h.outbox.Health(context.WithoutCancel(ctx))
+		h.asked = time.Now()
+	}
+	return h.answer
+}
+
 // healthz answers 200 while alerts can be stored and sent, or 503 and why not.
 func (h *Handler) healthz(w http.ResponseWriter, r *http.Request) {
-	health := h.outbox.Health(r.Context())
+	health := h.health(r.Context())
 	if health.Problem != "" {
 		h.refuse(w, r, http.StatusServiceUnavailable, health.Problem)
 		return

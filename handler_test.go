@@ -273,10 +273,11 @@ func TestMessageStatus(t *testing.T) {
 
 func TestHealthz(t *testing.T) {
 	t.Parallel()
-	handler, box, _ := newHandler(t, dryRun)
+	handler, _, _ := newHandler(t, dryRun)
 	if w := serveRequest(handler, "GET", "/healthz", "", "", nil); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
+	handler, box, _ := newHandler(t, dryRun)
 	box.unwell = "3 SMS overdue"
 	if w := serveRequest(handler, "GET", "/healthz", "", "", nil); w.Code != http.StatusServiceUnavailable || w.Body.String() != "3 SMS overdue\n" {
 		t.Errorf("got %d %q", w.Code, w.Body)

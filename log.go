@@ -40,9 +40,6 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap gives http.ResponseController and MaxBytesReader the writer below.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
 // logRequests writes one line for each request, at its end: a warning if it
 // was refused, an error if the server was at fault. Health checks that pass
 // are of no interest. It tells observer of webhooks.

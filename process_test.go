@@ -199,7 +199,7 @@ func startProgram(t testing.TB, dir string, env ...string) *program {
 		stop()
 		<-p.ended
 	})
-	within(t, 10*time.Second, "the program listens", func() bool {
+	within(t, time.Minute, "the program listens", func() bool {
 		_, rest, found := strings.Cut(p.log.String(), `"addr":"`)
 		if found {
 			p.URL = "http://" + rest[:strings.IndexByte(rest, '"')]

@@ -154,65 +154,80 @@ func (s storm) rage(t *testing.T, servers *replicas, halfway func()) {
 	clients.Wait()
 }
 
-// TestStorm sends a storm and counts the SMS, also when the program is killed
-// in the middle of it.
-func TestStorm(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name   string
-		killed bool
-		limit  string
-		held   bool
-	}{
-		{"all are sent", false, "SMS_PER_HOUR=1000000", false},
-		{"all are sent, killed in the middle", true, "SMS_PER_HOUR=1000000", false},
-		{"20 an hour", false, "SMS_PER_HOUR=20", true},
-		{"20 an hour, killed in the middle", true, "SMS_PER_HOUR=20", true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			seed := rand.Uint64()
-			s := newStorm(*stormSize, rand.New(rand.NewPCG(seed, 0)))
-			twilio := twiliotest.New(t)
-			twilio.Latency = 200 * time.Millisecond // so that the kill finds SMS in flight
-			dir := t.TempDir()
-			settings := append(append(sending(twilio.URL), s.settings()...), c.limit)
-			start := func() *process { return startProcess(t, "program", dir, settings...) }
-			servers := &replicas{running: []*process{start()}}
-			var halfway func()
-			if c.killed {
-				halfway = func() {
-					servers.running[0].kill()
-					servers.set(0, start())
-				}
-			}
-			begin := time.Now()
-			s.rage(t, servers, halfway)
-			took := time.Since(begin)
-			within(t, time.Minute, "nothing is left to send", func() bool { return settled(databaseIn(dir)) })
-			servers.running[0].stop(t)
+// The limits of a storm: none to speak of, and the default.
+const (
+	noLimit = "SMS_PER_HOUR=1000000"
+	oneHour = "SMS_PER_HOUR=20"
+)
 
-			want, got := s.want(), make(map[string]int)
-			for _, m := range twilio.Messages() {
-				got[stormText(m.Form.Get("Body"))]++
-			}
-			sent, held := len(twilio.Messages()), rows(databaseIn(dir), "sms WHERE status = 'held'")
-			t.Logf("seed %d: %d webhooks in %s, %d SMS by the rules, %d sent, %d held", seed, len(s.webhooks), took.Round(time.Millisecond), len(want), sent, held)
-			for text, n := range got {
-				if want[text] != n {
-					t.Errorf("sent %d times, want %d: %s", n, want[text], text)
-				}
-			}
-			wantSent := len(want)
-			if c.held {
-				wantSent = 20
-			}
-			if sent != wantSent || held != len(want)-wantSent {
-				t.Errorf("%d SMS sent and %d held, want %d and %d", sent, held, wantSent, len(want)-wantSent)
-			}
-			if n := rows(databaseIn(dir), "events"); n != 2*s.errors+2*(*stormSize/2-*stormSize*19/40) {
-				t.Errorf("%d events stored", n)
-			}
+// TestStorm sends a storm and counts the SMS. It leaves the processor to no
+// other test, so it runs before those that do so side by side.
+func TestStorm(t *testing.T) {
+	for name, limit := range map[string]string{"all are sent": noLimit, "20 an hour": oneHour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testStorm(t, *stormSize, limit, false)
 		})
+	}
+}
+
+// TestStormKilled is the same, a small one unless asked for more, with the
+// program killed in the middle of it.
+func TestStormKilled(t *testing.T) {
+	t.Parallel()
+	size := *stormSize
+	if size <= 5000 {
+		size = 1000
+	}
+	for name, limit := range map[string]string{"all are sent": noLimit, "20 an hour": oneHour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testStorm(t, size, limit, true)
+		})
+	}
+}
+
+func testStorm(t *testing.T, size int, limit string, killed bool) {
+	seed := rand.Uint64()
+	s := newStorm(size, rand.New(rand.NewPCG(seed, 0)))
+	twilio := twiliotest.New(t)
+	twilio.Latency = 200 * time.Millisecond // so that the kill finds SMS in flight
+	dir := t.TempDir()
+	settings := append(append(sending(twilio.URL), s.settings()...), limit)
+	start := func() *process { return startProcess(t, "program", dir, settings...) }
+	servers := &replicas{running: []*process{start()}}
+	var halfway func()
+	if killed {
+		halfway = func() {
+			servers.running[0].kill()
+			servers.set(0, start())
+		}
+	}
+	begin := time.Now()
+	s.rage(t, servers, halfway)
+	took := time.Since(begin)
+	within(t, time.Minute, "nothing is left to send", func() bool { return settled(databaseIn(dir)) })
+	servers.running[0].stop(t)
+
+	want, got := s.want(), make(map[string]int)
+	for _, m := range twilio.Messages() {
+		got[stormText(m.Form.Get("Body"))]++
+	}
+	sent, held := len(twilio.Messages()), rows(databaseIn(dir), "sms WHERE status = 'held'")
+	t.Logf("seed %d: %d webhooks in %s, %d SMS by the rules, %d sent, %d held", seed, len(s.webhooks), took.Round(time.Millisecond), len(want), sent, held)
+	for text, n := range got {
+		if want[text] != n {
+			t.Errorf("sent %d times, want %d: %s", n, want[text], text)
+		}
+	}
+	wantSent := len(want)
+	if limit == oneHour {
+		wantSent = 20
+	}
+	if sent != wantSent || held != len(want)-wantSent {
+		t.Errorf("%d SMS sent and %d held, want %d and %d", sent, held, wantSent, len(want)-wantSent)
+	}
+	if n := rows(databaseIn(dir), "events"); n != 2*s.errors+2*(size/2-size*19/40) {
+		t.Errorf("%d events stored", n)
 	}
 }

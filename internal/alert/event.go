@@ -178,18 +178,25 @@ func identity(parts ...string) string {
 const maxDescription = 500 // characters
 
 // phoneNumbers matches what could be a phone number: a plus with digits and
-// their usual separators, or 10 to 15 digits standing alone.
-var phoneNumbers = regexp.MustCompile(`\+[0-9][0-9 ().\p{Pd}]{5,}[0-9]|\b[0-9]{10,15}\b|\([0-9]{3}\) ?[0-9]{3}-[0-9]{4}`)
+// their usual separators, also encoded, 10 to 15 digits standing alone, or as
+// they are grouped in North America.
+var phoneNumbers = regexp.MustCompile(`\+[0-9][0-9 ().\p{Pd}]{5,}[0-9]|%2[Bb][0-9]{7,}|\b[0-9]{10,15}\b|\(?[0-9]{3}[) .\p{Pd}]{1,2}[0-9]{3}[ .\p{Pd}][0-9]{4}`)
+
+// queries matches the query of an address, which may hold a message.
+var queries = regexp.MustCompile(`(://[^\s?]*)\?\S*`)
 
 var schemes = strings.NewReplacer("https://", "", "http://", "", "HTTPS://", "", "HTTP://", "")
 
 // cleanDescription makes a stranger's words fit for an SMS, a log and a
-// database: one line, no phone numbers, and no second link that a reader
-// could take for Twilio's.
+// database: one line, no phone numbers, no query of an address, and no scheme
+// that would make a second link of it beside Twilio's.
 func cleanDescription(s string) string {
 	s = clean(s, maxDescription)
 	if folded := fold(s); strings.Contains(folded, "://") {
 		s = clean(folded, maxDescription) // look-alikes such as "：⁄⁄" must not become a link in GSM-7
+	}
+	if strings.Contains(s, "://") {
+		s = queries.ReplaceAllString(s, "$1")
 	}
 	for strings.Contains(s, "://") {
 		bare := schemes.Replace(s)

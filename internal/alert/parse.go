@@ -39,12 +39,18 @@ func ParseJSON(body []byte, token string) ([]Event, error) {
 	if err := json.Unmarshal(body, &batch); err != nil {
 		return nil, fmt.Errorf("broken JSON: %w", err)
 	}
+	if len(batch) > maxEvents {
+		return nil, fmt.Errorf("%d events, more than the %d of a batch", len(batch), maxEvents)
+	}
 	events := make([]Event, 0, len(batch))
 	var problems []error
+	bad := 0
 	for i, raw := range batch {
 		event, err := parseObject(raw, "")
 		if err != nil {
-			problems = append(problems, fmt.Errorf("event %d of %d: %w", i+1, len(batch), err))
+			if bad++; bad <= maxProblems {
+				problems = append(problems, fmt.Errorf("event %d of %d: %w", i+1, len(batch), err))
+			}
 			continue
 		}
 		events = append(events, event)
@@ -52,8 +58,19 @@ func ParseJSON(body []byte, token string) ([]Event, error) {
 	if len(batch) == 0 {
 		return nil, errors.New("an empty array: expected CloudEvents")
 	}
+	if bad > maxProblems {
+		problems = append(problems, fmt.Errorf("and %d more bad events", bad-maxProblems))
+	}
 	return events, errors.Join(problems...)
 }
+
+const (
+	// maxEvents is how many events a batch may have: more than 1 MiB holds of
+	// Twilio's.
+	maxEvents = 10_000
+	// maxProblems is how many bad events of a batch are described.
+	maxProblems = 5
+)
 
 // parseObject reads one JSON object: a CloudEvent or an Alarm.
 func parseObject(body []byte, token string) (Event, error) {

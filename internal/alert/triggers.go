@@ -89,6 +89,20 @@ func (t Trigger) next(n int64) int64 {
 	return 0
 }
 
+// last returns the highest count up to n at which the trigger fires, or 0.
+func (t Trigger) last(n int64) int64 {
+	if t.Every > 0 {
+		return n / t.Every * t.Every
+	}
+	last := int64(0)
+	for _, at := range t.At {
+		if at <= n {
+			last = at
+		}
+	}
+	return last
+}
+
 func (t Trigger) never() bool { return t.Every == 0 && len(t.At) == 0 }
 
 // Triggers decide which events alert.
@@ -367,6 +381,19 @@ func (t Trigger) decide(e Event, n int64) Decision {
 		d.Reason = fmt.Sprintf("%s %s %s, no more alerts %s", Ordinal(n), what, t.Period.current(), t.Period.current())
 	}
 	return d
+}
+
+// Missed returns the decision that an event like e has missed, because e was
+// counted and alerted in its place and then taken back. Counts are those of
+// e's counters without it.
+func (t Triggers) Missed(e Event, counts map[Counter]int64) (Decision, bool) {
+	for _, rule := range t.rulesFor(e) {
+		n := counts[rule.counter(e)]
+		if fired := rule.last(n + 1); fired > 0 && fired <= n {
+			return Decision{Alert: true, Count: fired, Period: rule.Period, Together: rule.Subjects[0] == anyCode}, true
+		}
+	}
+	return Decision{}, false
 }
 
 // label names the event in a reason.

@@ -67,13 +67,13 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	now := time.Now()
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)
 		ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
-		return Health{Problem: fmt.Sprintf("the outbox cannot be written: %v", err)}
+		return o.unwell("the outbox cannot be written", err)
 	}
 	var waiting, oldest int64
 	var reason string // of the last attempts, if there were any
 	if err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0), COALESCE(MAX(error), '') FROM sms
 		WHERE status IN ('pending', 'sending') AND created < $1`, millis(now.Add(-overdueAfter))).Scan(&waiting, &oldest, &reason); err != nil {
-		return Health{Problem: fmt.Sprintf("the outbox cannot be read: %v", err)}
+		return o.unwell("the outbox cannot be read", err)
 	}
 	var health Health
 	if waiting > 0 {
@@ -84,10 +84,17 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	}
 	notes, err := o.lost(ctx, now.Add(-24*time.Hour))
 	if err != nil {
-		return Health{Problem: fmt.Sprintf("the outbox cannot be read: %v", err)}
+		return o.unwell("the outbox cannot be read", err)
 	}
 	health.Notes = notes
 	return health
+}
+
+// unwell is the health of a database that fails. What it says goes into the
+// log: anybody may ask for the health, and it names hosts and users.
+func (o *Outbox) unwell(problem string, err error) Health {
+	o.options.Logger.Error(problem, "err", err)
+	return Health{Problem: problem}
 }
 
 // lost tells of SMS that were accepted or given up since a time and did not
@@ -127,7 +134,11 @@ func (o *Outbox) Purge(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("purging %s: %w", old.table, err)
 			}
-			if n, err := done.RowsAffected(); n < purgeRows || err != nil {
+			n, err := done.RowsAffected()
+			if err != nil {
+				return fmt.Errorf("purging %s: %w", old.table, err)
+			}
+			if n < purgeRows {
 				break
 			}
 		}

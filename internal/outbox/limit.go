@@ -112,6 +112,9 @@ func (o *Outbox) release(ctx context.Context) error {
 		return fmt.Errorf("looking for held alerts: %w", err)
 	}
 	for _, to := range waiting {
+		if !slices.Contains(o.options.Recipients, to) {
+			continue // ALERT_TO no longer names it
+		}
 		if err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error { return o.releasePhone(ctx, tx, to, time.Now()) }); err != nil {
 			return fmt.Errorf("summing up held alerts: %w", err)
 		}

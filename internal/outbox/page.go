@@ -26,7 +26,7 @@ func (o *Outbox) Backlog(ctx context.Context) (Backlog, error) {
 	var b Backlog
 	var oldest, caughtUp int64
 	err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0),
-			(SELECT CAST(COALESCE(SUM(held), 0) AS BIGINT) FROM phones), COALESCE((SELECT at FROM marks WHERE name = 'catch-up'), 0)
+			(SELECT CAST(COALESCE(SUM(held), 0) AS BIGINT) FROM phones), COALESCE((SELECT MAX(at) FROM marks WHERE name LIKE 'catch-up%'), 0)
 		FROM sms WHERE status IN ('pending', 'sending')`).Scan(&b.Waiting, &oldest, &b.Held, &caughtUp)
 	if err != nil {
 		return Backlog{}, fmt.Errorf("asking what waits: %w", err)

@@ -102,7 +102,7 @@ func TestBacklog(t *testing.T) {
 		}
 	}
 	read := time.Now().Add(-time.Minute).Truncate(time.Millisecond).UTC()
-	if _, err := box.db.writes.ExecContext(t.Context(), `INSERT INTO marks (name, at, holder, until) VALUES ('catch-up', $1, '', 0)`, millis(read)); err != nil {
+	if _, err := box.db.writes.ExecContext(t.Context(), `INSERT INTO marks (name, at, holder, until) VALUES ('catch-up AC0123456789abcdef0123456789abcdef', $1, '', 0)`, millis(read)); err != nil {
 		t.Fatal(err)
 	}
 	backlog, err = box.Backlog(t.Context())

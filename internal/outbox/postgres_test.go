@@ -471,7 +471,7 @@ func TestPostgresOutage(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 			outage.begin()
 			outboxtest.Eventually(t, "a Record fails", func() bool { return failures() >= 8 })
-			if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the outbox cannot be written: ") {
+			if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the outbox cannot be written") {
 				t.Errorf("health is %+v", got)
 			}
 			outboxtest.Eventually(t, "the worker says that SMS wait", func() bool { return strings.Contains(log.String(), "outbox unavailable, SMS wait") })

@@ -275,8 +275,8 @@ func (r *recording) dropOwn(ctx context.Context, tx *sql.Tx) error {
 			continue
 		}
 		e.decide(ownSMS)
-		if _, err := tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE sid = $2`, e.event.Code, e.event.Resource); err != nil {
-			return fmt.Errorf("noting an error on our SMS: %w", err)
+		if err := noteOwn(ctx, tx, e.event); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -34,6 +34,9 @@ const (
 	// and attempt take and Twilio's log lags, so that who takes it over from a
 	// process that died finds in the log what that one sent.
 	lease = 30 * time.Second
+	// longestWait is how long an alert about a message waits for the fate of
+	// SMS in doubt, which may stay unknown: rather an alert too many.
+	longestWait = time.Hour
 	// logLag is how long Twilio's message log may take to show an SMS.
 	logLag = 10 * time.Second
 
@@ -80,16 +83,16 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 	rows, err := o.db.writes.QueryContext(ctx, `WITH due AS MATERIALIZED (
 			SELECT id FROM sms AS waiting WHERE status IN ('pending', 'sending') AND next_at <= $1
 				AND (status = 'sending' OR resource = '' OR NOT EXISTS (
-					SELECT 1 FROM sms AS other WHERE other.status IN ('pending', 'sending') AND other.status = 'sending'
+					SELECT 1 FROM sms AS other WHERE waiting.created > $2 AND other.status IN ('pending', 'sending') AND other.status = 'sending'
 						AND COALESCE(NULLIF(other.doubt_since, 0), other.attempt_at) <= waiting.created))
-			ORDER BY next_at LIMIT $2 `+o.db.skipLocked+`)
-		UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $3,
+			ORDER BY next_at LIMIT $3 `+o.db.skipLocked+`)
+		UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $4,
 			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
 		WHERE id IN (SELECT id FROM due)
 		RETURNING id, event, recipient, body, created, attempts, doubt_since,
 			COALESCE((SELECT CASE kind WHEN 'alarm' THEN received ELSE happened END FROM events WHERE events.id = sms.event), created),
 			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
-		millis(now), limit, millis(now.Add(lease)))
+		millis(now), millis(now.Add(-longestWait)), limit, millis(now.Add(lease)))
 	if err != nil {
 		return nil, fmt.Errorf("claiming SMS: %w", err)
 	}
@@ -190,37 +193,6 @@ func backoff(attempts int) time.Duration {
 		pause = min(firstRetry<<max(attempts-1, 0), lastRetry)
 	}
 	return pause - rand.N(pause/2)
-}
-
-// retract takes back an alert that turned out to be about an SMS of our own.
-func (o *Outbox) retract(ctx context.Context, c claim) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	return o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM sms WHERE id = $1`, c.ID); err != nil {
-			return err
-		}
-		var e alert.Event
-		var happened int64
-		err := tx.QueryRowContext(ctx, `UPDATE events SET decision = $1 WHERE id = $2 AND decision <> $1
-			RETURNING kind, account, code, level, resource, happened`, ownSMS, c.event).Scan(&e.Kind, &e.Account, &e.Code, &e.Level, &e.Resource, &happened)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil // done with the SMS to another recipient
-		}
-		if err != nil {
-			return err
-		}
-		e.Time = fromMillis(happened)
-		taken := make(map[alert.Counter]int64)
-		for _, counter := range o.options.Triggers.Counters(e) {
-			taken[counter] = -1
-		}
-		if _, err := addCounts(ctx, tx, &o.db.bulk, taken); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE sid = $2`, e.Code, e.Resource)
-		return err
-	})
 }
 
 // nextDue returns when the next SMS is due after now, zero when none is: what

@@ -340,7 +340,7 @@ func TestLocked(t *testing.T) {
 			time.Sleep(150 * time.Millisecond)
 		}
 		clients.Wait()
-		if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the outbox cannot be written: ") {
+		if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the outbox cannot be written") {
 			t.Errorf("health is %+v", got)
 		}
 		if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
@@ -528,7 +528,7 @@ func fillDisk(t *testing.T, address string) {
 	for i := 0; i < 300 && health.Problem == ""; i++ {
 		health = box.Health(t.Context()) // its write is small and may find room
 	}
-	if !strings.HasPrefix(health.Problem, "the outbox cannot be written: ") {
+	if !strings.HasPrefix(health.Problem, "the outbox cannot be written") {
 		t.Errorf("health is %+v", health)
 	}
 	limit(1 << 30)
