@@ -59,7 +59,7 @@ func TestRun(t *testing.T) {
 			if err != nil || answer.StatusCode != http.StatusOK || text != c.want+"\n" {
 				t.Fatalf("got %v %q %v, want 200 %q", answer, text, err, c.want)
 			}
-			within(t, 5*time.Second, "the SMS", func() bool { return len(twilio.Messages()) > before })
+			within(t, time.Minute, "the SMS", func() bool { return len(twilio.Messages()) > before })
 			m := twilio.Messages()[before]
 			callback, err := url.Parse(m.Form.Get("StatusCallback"))
 			if m.Form.Get("To") != "+15005550009" || m.Form.Get("From") != "+15005550006" || m.Form.Get("Body") != c.want || err != nil ||
@@ -130,7 +130,7 @@ func TestKilledBeforeSend(t *testing.T) {
 			p := startProcess(t, "program", dir, sending(first)...)
 			report(t, p.URL, newWebhook("11200", "in the gap"))
 			if c.accepted {
-				within(t, 5*time.Second, "the send begins", func() bool { return twilio.Attempts() == 1 })
+				within(t, time.Minute, "the send begins", func() bool { return twilio.Attempts() == 1 })
 			}
 			p.kill()
 			if n := len(twilio.Messages()); n != 0 {
@@ -154,7 +154,7 @@ func TestStoppedWhileSending(t *testing.T) {
 	dir := t.TempDir()
 	p := startProcess(t, "program", dir, sending(twilio.URL)...)
 	report(t, p.URL, newWebhook("11200", "in flight"))
-	within(t, 5*time.Second, "the send begins", func() bool { return twilio.Attempts() == 1 })
+	within(t, time.Minute, "the send begins", func() bool { return twilio.Attempts() == 1 })
 	begin := time.Now()
 	p.stop(t)
 	if took := time.Since(begin); took > stopTimeout {
