@@ -55,7 +55,8 @@ type Event struct {
 	// Level is how grave it is.
 	Level Level
 	// Description says in Twilio's words what happened: one line without
-	// control characters, links or phone numbers, at most 500 characters.
+	// control characters or phone numbers, addresses without scheme and query,
+	// at most 500 characters.
 	Description string
 	// Resource is the SID of what the error is about (SM…, CA…), or empty.
 	Resource string
