@@ -12,9 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
-	_ "modernc.org/sqlite"             // the driver "sqlite"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 //go:embed schema.sql
@@ -87,10 +88,16 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 }
 
 func openPostgres(ctx context.Context, address string) (*database, error) {
-	writes, err := sql.Open("pgx", address)
+	config, err := pgx.ParseConfig(address)
 	if err != nil {
 		return nil, errors.New("DATABASE_URL is no address that pgx understands: use postgres://user:password@host:5432/database")
 	}
+	// Statements are prepared while the tables are young or empty, and stay
+	// planned for that: Postgres would read tables from end to end as they grow.
+	writes := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SET enable_seqscan = off")
+		return err
+	}))
 	writes.SetMaxOpenConns(8)
 	writes.SetMaxIdleConns(8)
 	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED", numbered: true}
@@ -123,7 +130,11 @@ func (db *database) migrate(ctx context.Context, lock string) error {
 		if version == schemaVersion {
 			return nil
 		}
-		for statement := range strings.SplitSeq(strings.TrimSpace(schema), ";\n") {
+		tables := schema
+		if !db.numbered {
+			tables = strings.NewReplacer("/*", "", "*/", "").Replace(schema)
+		}
+		for statement := range strings.SplitSeq(strings.TrimSpace(tables), ";\n") {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
 				return fmt.Errorf("creating the tables: %w", err)
 			}
@@ -146,7 +157,7 @@ func (db *database) Close() error {
 }
 
 // errAgain makes transact run a transaction again.
-var errAgain = errors.New("another replica was faster")
+var errAgain = errors.New("an event is known already")
 
 // transact runs do in a transaction, and again while other replicas are
 // faster and ctx lasts. Nothing is stored unless it returns nil.

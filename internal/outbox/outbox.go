@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -53,10 +54,17 @@ type Observer interface {
 type Outbox struct {
 	db      *database
 	options Options
-	queue   chan *delivery
 	wake    chan struct{} // an SMS may be due
 	stop    context.CancelFunc
 	stopped chan struct{}
+	// askFirst is whether the last batch had known events. It belongs to
+	// commitAll.
+	askFirst bool
+
+	mu     sync.Mutex
+	open   *batch        // that deliveries may join, or nil
+	opened chan struct{} // holds a value as long as open is not nil
+	closed bool
 }
 
 // Open opens the outbox at address, sqlite:FILE or postgres://…, and creates
@@ -73,16 +81,16 @@ func Open(ctx context.Context, address string, options Options) (*Outbox, error)
 	o := &Outbox{
 		db:      db,
 		options: options,
-		queue:   make(chan *delivery),
 		wake:    make(chan struct{}, 1),
 		stop:    stop,
 		stopped: make(chan struct{}),
+		opened:  make(chan struct{}, 1),
 	}
 	go o.commitAll(running)
 	return o, nil
 }
 
-// Close waits for the commit under way and closes the database.
+// Close waits for what is being recorded and closes the database.
 func (o *Outbox) Close() error {
 	o.stop()
 	<-o.stopped

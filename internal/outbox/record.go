@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,21 +14,8 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-const (
-	// commitTimeout bounds a commit and the wait for it: a webhook is answered
-	// within 5 s, and Event Streams waits no longer.
-	commitTimeout = 4 * time.Second
-	// leastCommit is what a commit gets whose first delivery waited long: the
-	// others may be younger.
-	leastCommit = 250 * time.Millisecond
-	// maxBatch is about how many events share a commit.
-	maxBatch = 512
-	// lateAfter is the age from which an SMS says when it happened.
-	lateAfter = 10 * time.Minute
-)
-
-// ErrClosed is returned by Record once the outbox closes.
-var ErrClosed = errors.New("the outbox is closed")
+// lateAfter is the age from which an SMS says when it happened.
+const lateAfter = 10 * time.Minute
 
 // Result is what became of an event.
 type Result struct {
@@ -50,114 +36,6 @@ const (
 	alerted    = "alerted"
 )
 
-// delivery is the events of one request, waiting for the commit that stores
-// them.
-type delivery struct {
-	events   []alert.Event
-	deadline time.Time
-	results  []Result
-	err      error
-	done     chan struct{}
-}
-
-// Record stores events and what follows from them, and returns one result for
-// each. They are on disk when it returns nil; on an error nothing is stored.
-// Twice the same event is stored once. Deliveries that arrive while a commit
-// is under way share the next.
-func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, error) {
-	if len(events) == 0 {
-		return nil, nil
-	}
-	d := &delivery{events: events, deadline: time.Now().Add(commitTimeout), done: make(chan struct{})}
-	select {
-	case o.queue <- d:
-	case <-o.stopped:
-		return nil, ErrClosed
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for the outbox: %w", ctx.Err())
-	}
-	<-d.done
-	if d.err != nil {
-		return nil, fmt.Errorf("storing in the outbox: %w", d.err)
-	}
-	return d.results, nil
-}
-
-// commitAll commits deliveries until ctx ends, in one transaction those that
-// wait, and now and then what the chart has to show of them.
-func (o *Outbox) commitAll(ctx context.Context) {
-	defer close(o.stopped)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	chart := make(map[alert.Counter]int64)
-	for {
-		select {
-		case <-ctx.Done():
-			o.storeChart(chart)
-			return
-		case <-tick.C:
-			o.storeChart(chart)
-			tick.Reset(time.Second) // deliveries first, however long that took
-		case d := <-o.queue:
-			o.commit(o.collect(d), chart)
-		}
-	}
-}
-
-// collect returns d and the deliveries that wait behind it.
-func (o *Outbox) collect(d *delivery) []*delivery {
-	batch, events := []*delivery{d}, len(d.events)
-	for events < maxBatch {
-		select {
-		case d := <-o.queue:
-			batch = append(batch, d)
-			events += len(d.events)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-func (o *Outbox) commit(batch []*delivery, chart map[alert.Counter]int64) {
-	begin := time.Now()
-	deadline := batch[0].deadline // it waited longest
-	if least := begin.Add(leastCommit); deadline.Before(least) {
-		deadline = least
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Until(deadline))
-	defer cancel()
-	var r *recording
-	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.options, time.Now(), batch)
-		return r.store(ctx, tx)
-	})
-	for _, d := range batch {
-		d.err = err
-		close(d.done)
-	}
-	if err != nil {
-		return
-	}
-	o.options.Observer.Committed(len(r.entries), time.Since(begin))
-	for _, e := range r.entries {
-		o.options.Observer.Recorded(e.event, *e.result)
-		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS {
-			chart[c]++
-		}
-	}
-	if len(r.sms) > 0 {
-		o.wakeWorker()
-	}
-}
-
-func (o *Outbox) wakeWorker() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
 // entry is an event on its way into the outbox.
 type entry struct {
 	event    alert.Event
@@ -171,6 +49,9 @@ type recording struct {
 	options Options
 	now     time.Time
 	entries []*entry
+	// askFirst looks for known events before anything is written. Where that is
+	// false all are taken for new, and insertEvents finds out.
+	askFirst bool
 	// deliveries hold the entries of each delivery, in order.
 	deliveries [][]*entry
 	counts     map[alert.Counter]int64
@@ -184,16 +65,16 @@ type message struct {
 	status Status
 }
 
-func newRecording(bulk *statements, options Options, now time.Time, batch []*delivery) *recording {
+func newRecording(bulk *statements, options Options, now time.Time, deliveries []delivery) *recording {
 	r := &recording{bulk: bulk, options: options, now: now, counts: make(map[alert.Counter]int64)}
-	for _, d := range batch {
-		d.results = make([]Result, len(d.events))
+	for _, d := range deliveries {
 		entries := make([]*entry, len(d.events))
 		for i, event := range d.events {
 			if event.ID == "" {
 				event.ID = "new " + rand.Text()
 			}
 			event.Time = r.happened(event)
+			d.results[i] = Result{} // an attempt before this one may have left something
 			entries[i] = &entry{event: event, result: &d.results[i]}
 		}
 		r.deliveries = append(r.deliveries, entries)
@@ -238,13 +119,16 @@ func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
 
 // dropSeen decides the events that are already known, here or in the batch.
 func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
-	ids := make([]any, len(r.entries))
-	for i, e := range r.entries {
-		ids[i] = e.event.ID
-	}
-	seen, err := r.bulk.seenEvents.among(ctx, tx, ids)
-	if err != nil {
-		return fmt.Errorf("looking for known events: %w", err)
+	seen := make(map[string]bool, len(r.entries))
+	if r.askFirst {
+		ids := make([]any, len(r.entries))
+		for i, e := range r.entries {
+			ids[i] = e.event.ID
+		}
+		var err error
+		if seen, err = r.bulk.seenEvents.among(ctx, tx, ids); err != nil {
+			return fmt.Errorf("looking for known events: %w", err)
+		}
 	}
 	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool {
 		if seen[e.event.ID] {
@@ -290,7 +174,7 @@ func isMessage(sid string) bool {
 // count adds the undecided events to their counters, and leaves in r.counts
 // what each counter was before.
 func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
-	added := make(map[alert.Counter]int64)
+	added := make(map[alert.Counter]int64, len(r.entries))
 	for _, e := range r.entries {
 		if e.decision != "" {
 			continue
@@ -379,8 +263,8 @@ func (e *entry) decide(reason string) {
 	e.result.Reason = reason
 }
 
-// insertEvents writes the events. When another replica wrote one of them since
-// dropSeen looked, everything is asked again.
+// insertEvents writes the events. When one of them is there already, because
+// dropSeen did not look or another replica was faster, everything starts again.
 func (r *recording) insertEvents(ctx context.Context, tx *sql.Tx) error {
 	slices.SortFunc(r.entries, func(a, b *entry) int { return cmp.Compare(a.event.ID, b.event.ID) })
 	args := make([]any, 0, 10*len(r.entries))

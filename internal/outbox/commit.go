@@ -1,0 +1,171 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+const (
+	// commitTimeout bounds a commit, the wait for the one before it included:
+	// a webhook is answered within 5 s, and Event Streams waits no longer.
+	commitTimeout = 4 * time.Second
+	// leastCommit is what a commit gets whose first delivery waited long: the
+	// others may be younger.
+	leastCommit = 250 * time.Millisecond
+	// maxWaiting is about how many events wait for a commit, before further
+	// ones are refused: as many as a delivery may have.
+	maxWaiting = 10_000
+	// yields is how often goroutines that are ready to run may go first before
+	// a batch closes.
+	yields = 3
+)
+
+// The reasons why Record stores nothing besides those of the database.
+var (
+	ErrClosed = errors.New("the outbox is closed")
+	ErrBusy   = errors.New("too many events wait to be stored")
+)
+
+// delivery is the events of one request and what became of each.
+type delivery struct {
+	events  []alert.Event
+	results []Result
+}
+
+// batch is the deliveries that share a commit.
+type batch struct {
+	deliveries []delivery
+	events     int
+	deadline   time.Time
+	done       chan struct{} // closed after the commit
+	err        error         // of the commit
+}
+
+// Record stores events and what follows from them, and returns one result for
+// each. They are on disk when it returns nil; on an error of the database
+// nothing is stored, and when ctx ends first nobody knows. Twice the same event
+// is stored once. It takes little more than 4 s, however slow the database is.
+func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	d := delivery{events, make([]Result, len(events))}
+	b, err := o.join(d)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the outbox: %w", ctx.Err())
+	}
+	if b.err != nil {
+		return nil, fmt.Errorf("storing in the outbox: %w", b.err)
+	}
+	return d.results, nil
+}
+
+// join adds a delivery to the open batch, or opens one with it. A batch is open
+// while the commit before it is under way: nobody waits for a timer.
+func (o *Outbox) join(d delivery) (*batch, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return nil, ErrClosed
+	case o.open == nil:
+		o.open = &batch{deadline: time.Now().Add(commitTimeout), done: make(chan struct{})}
+		o.opened <- struct{}{}
+	case o.open.events+len(d.events) > maxWaiting:
+		return nil, ErrBusy
+	}
+	o.open.deliveries = append(o.open.deliveries, d)
+	o.open.events += len(d.events)
+	return o.open, nil
+}
+
+// commitAll commits batches until ctx ends, and now and then what the chart has
+// to show of them.
+func (o *Outbox) commitAll(ctx context.Context) {
+	defer close(o.stopped)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	chart := make(map[alert.Counter]int64)
+	for {
+		select {
+		case <-o.opened:
+			// Who is about to join may, which saves all of them time; where
+			// nobody is, this takes none.
+			for range yields {
+				runtime.Gosched()
+			}
+			o.commit(o.take(false), chart)
+		case <-tick.C:
+			o.storeChart(chart)
+			tick.Reset(time.Second) // deliveries first, however long that took
+		case <-ctx.Done():
+			if b := o.take(true); b != nil {
+				o.commit(b, chart)
+			}
+			o.storeChart(chart)
+			return
+		}
+	}
+}
+
+// take closes the open batch and returns it, nil if there is none. After the
+// last one no other is opened.
+func (o *Outbox) take(last bool) *batch {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b := o.open
+	o.open, o.closed = nil, last
+	return b
+}
+
+// commit stores a batch, and then tells whom it concerns.
+func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
+	begin := time.Now()
+	if least := begin.Add(leastCommit); b.deadline.Before(least) {
+		b.deadline = least
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), b.deadline)
+	defer cancel()
+	// Most events are new, so the first attempt does not ask, unless the last
+	// batch had known ones: whoever gets each error by two ways has many.
+	var r *recording
+	askFirst := o.askFirst
+	b.err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		r = newRecording(&o.db.bulk, o.options, time.Now(), b.deliveries)
+		r.askFirst, askFirst = askFirst, true
+		return r.store(ctx, tx)
+	})
+	close(b.done)
+	if b.err != nil {
+		return
+	}
+	o.askFirst = len(r.entries) < b.events
+	o.options.Observer.Committed(len(r.entries), time.Since(begin))
+	for _, e := range r.entries {
+		o.options.Observer.Recorded(e.event, *e.result)
+		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS {
+			chart[c]++
+		}
+	}
+	if len(r.sms) > 0 {
+		o.wakeWorker()
+	}
+}
+
+func (o *Outbox) wakeWorker() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
