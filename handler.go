@@ -17,12 +17,8 @@ import (
 	"twilio-error-sms/internal/outbox"
 )
 
-const (
-	// maxBody is the largest request: a batch of Event Streams is 1 MiB.
-	maxBody = 1 << 20
-	// recordTimeout bounds the wait for the outbox: Event Streams waits 5 s.
-	recordTimeout = 4 * time.Second
-)
+// maxBody is the largest request: a batch of Event Streams is 1 MiB.
+const maxBody = 1 << 20
 
 // Outbox is what the handler needs of the outbox.
 type Outbox interface {
@@ -69,51 +65,47 @@ func NewHandler(config Config, outbox Outbox, observer Observer, logger *slog.Lo
 	routes.HandleFunc("POST /error_trigger", h.errorTrigger)
 	routes.HandleFunc("POST /message_status", h.messageStatus)
 	routes.HandleFunc("GET /healthz", h.healthz)
-	mux := http.NewServeMux()
-	mux.Handle("/", routes)
 	if public, err := url.Parse(config.PublicURL); err == nil && public.Path != "" {
-		mux.Handle(public.Path+"/", http.StripPrefix(public.Path, routes))
+		routes.Handle(public.Path+"/", http.StripPrefix(public.Path, routes))
 	}
-	return logRequests(mux, observer, logger)
+	return logRequests(routes, observer, logger)
 }
 
 // errorTrigger takes what Twilio says, records it and answers what was
 // decided: a line for each event.
 func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request) {
-	noteKind(r, unread)
+	noteKind(w, unread)
 	body, form, ok := h.read(w, r)
 	if !ok {
 		return
 	}
 	events, problems := parse(r, body, form)
 	if len(events) == 0 {
-		h.refuse(w, r, http.StatusBadRequest, problems.Error())
+		h.refuse(w, http.StatusBadRequest, problems.Error())
 		return
 	}
-	noteKind(r, string(events[0].Kind))
-	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
-	defer cancel()
-	results, err := h.outbox.Record(ctx, events)
+	noteKind(w, string(events[0].Kind))
+	results, err := h.outbox.Record(r.Context(), events)
 	if err != nil {
-		note(r, slog.Any("err", err))
+		note(w, slog.Any("err", err))
 		w.Header().Set("Retry-After", "5")
-		h.refuse(w, r, http.StatusServiceUnavailable, "nothing was recorded, try again: the outbox is not available")
+		h.refuse(w, http.StatusServiceUnavailable, "nothing was recorded, try again: the outbox is not available")
 		return
 	}
 	if problems != nil {
-		note(r, slog.Any("err", problems))
+		note(w, slog.Any("err", problems))
 	}
-	answer(w, r, results, problems)
+	answer(w, results, problems)
 }
 
 // answer writes a line for each event, and one for each that could not be
 // read.
-func answer(w http.ResponseWriter, r *http.Request, results []outbox.Result, problems error) {
+func answer(w http.ResponseWriter, results []outbox.Result, problems error) {
 	var lines strings.Builder
 	for _, result := range results {
 		lines.WriteString(result.String() + "\n")
 	}
-	note(r, slog.Int("events", len(results)), slog.String("decided", firstLines(lines.String(), 5)))
+	note(w, slog.Int("events", len(results)), slog.String("decided", firstLines(lines.String(), 5)))
 	if problems != nil {
 		lines.WriteString(problems.Error() + "\n")
 	}
@@ -153,36 +145,36 @@ func parse(r *http.Request, body []byte, form url.Values) ([]alert.Event, error)
 // Twilio signed. Otherwise it answers and returns false.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, form url.Values, ok bool) {
 	if h.closed {
-		h.refuse(w, r, http.StatusForbidden, "closed: set PUBLIC_URL to open it to Twilio")
+		h.refuse(w, http.StatusForbidden, "closed: set PUBLIC_URL to open it to Twilio")
 		return nil, nil, false
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		w.Header().Set("Connection", "close") // do not read the rest
-		h.refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is above %d bytes", maxBody))
+		h.refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is above %d bytes", maxBody))
 		return nil, nil, false
 	}
 	if err != nil {
-		h.refuse(w, r, http.StatusBadRequest, "the body ended early")
+		h.refuse(w, http.StatusBadRequest, "the body ended early")
 		return nil, nil, false
 	}
 	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case contentType == "application/x-www-form-urlencoded", len(body) == 0 && (contentType == "" || isJSON(contentType)):
 		if form, err = url.ParseQuery(string(body)); err != nil {
-			h.refuse(w, r, http.StatusBadRequest, "broken form: "+err.Error())
+			h.refuse(w, http.StatusBadRequest, "broken form: "+err.Error())
 			return nil, nil, false
 		}
 	case !isJSON(contentType):
-		h.refuse(w, r, http.StatusUnsupportedMediaType, "expected application/x-www-form-urlencoded or application/json")
+		h.refuse(w, http.StatusUnsupportedMediaType, "expected application/x-www-form-urlencoded or application/json")
 		return nil, nil, false
 	}
 	if h.verifier != nil && !h.verifier.valid(r, body, form) {
 		// Without the query, which may hold phone numbers.
 		checked, _, _ := strings.Cut(h.verifier.url(r), "?")
-		note(r, slog.String("checked_url", checked))
-		h.refuse(w, r, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
+		note(w, slog.String("checked_url", checked))
+		h.refuse(w, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
 		return nil, nil, false
 	}
 	return body, form, true
@@ -193,32 +185,32 @@ func isJSON(contentType string) bool {
 }
 
 // refuse answers one line, which also goes into the log.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, reason string) {
+func (h *Handler) refuse(w http.ResponseWriter, status int, reason string) {
 	reason = strings.ReplaceAll(reason, "\n", "; ")
-	note(r, slog.String("refused", reason))
+	note(w, slog.String("refused", reason))
 	http.Error(w, reason, status)
 }
 
 // messageStatus takes Twilio's report of what became of an SMS of ours.
 func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
-	noteKind(r, statusCallback)
+	noteKind(w, statusCallback)
 	_, form, ok := h.read(w, r)
 	if !ok {
 		return
 	}
 	report, err := alert.ParseReport(r.URL.Query().Get("sms"), form)
 	if err != nil {
-		h.refuse(w, r, http.StatusBadRequest, err.Error())
+		h.refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	news, err := h.outbox.Deliver(r.Context(), report)
 	if err != nil {
-		note(r, slog.Any("err", err))
+		note(w, slog.Any("err", err))
 		w.Header().Set("Retry-After", "5")
-		h.refuse(w, r, http.StatusServiceUnavailable, "nothing was recorded, try again: the outbox is not available")
+		h.refuse(w, http.StatusServiceUnavailable, "nothing was recorded, try again: the outbox is not available")
 		return
 	}
-	note(r, slog.String("sid", report.SID), slog.String("sms_status", report.Status))
+	note(w, slog.String("sid", report.SID), slog.String("sms_status", report.Status))
 	if news && (report.Status == "undelivered" || report.Status == "failed") {
 		h.logger.Error("SMS not delivered", "sid", report.SID, "to", alert.Mask(form.Get("To")), "code", report.Code)
 	}
@@ -240,7 +232,7 @@ func (h *Handler) health(ctx context.Context) outbox.Health {
 func (h *Handler) healthz(w http.ResponseWriter, r *http.Request) {
 	health := h.health(r.Context())
 	if health.Problem != "" {
-		h.refuse(w, r, http.StatusServiceUnavailable, health.Problem)
+		h.refuse(w, http.StatusServiceUnavailable, health.Problem)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -34,14 +34,18 @@ type Metrics struct {
 	delay  *vm.PrometheusHistogram
 	commit *vm.PrometheusHistogram
 
-	mu    sync.Mutex
-	codes map[string]bool // that have series of their own
+	mu       sync.Mutex
+	codes    map[string]bool // that have series of their own
+	counters map[series]*vm.Counter
 }
+
+// series is a format of names and the two labels that fill it.
+type series struct{ format, first, second string }
 
 // NewMetrics returns Metrics at zero. Series that alert rules watch exist from
 // the start: Prometheus sees no increase in one that begins at 1.
 func NewMetrics() *Metrics {
-	m := &Metrics{set: vm.NewSet(), codes: make(map[string]bool)}
+	m := &Metrics{set: vm.NewSet(), codes: make(map[string]bool), counters: make(map[series]*vm.Counter)}
 	m.delay = m.set.NewPrometheusHistogramExt("twilio_error_sms_alert_delay_seconds", []float64{.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400})
 	m.commit = m.set.NewPrometheusHistogramExt("twilio_error_sms_outbox_commit_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5})
 	for _, kind := range []string{string(alert.Alarm), string(alert.Debugger), string(alert.Stream), statusCallback} {
@@ -73,7 +77,7 @@ func (m *Metrics) webhooks(kind string, status int) *vm.Counter {
 	if !ok {
 		outcome = "other"
 	}
-	return m.set.GetOrCreateCounter(fmt.Sprintf("twilio_error_sms_webhooks_total{kind=%q,outcome=%q}", kind, outcome))
+	return m.counter("twilio_error_sms_webhooks_total{kind=%q,outcome=%q}", kind, outcome)
 }
 
 // messages returns the counter of what became of SMS: of attempts to send
@@ -92,7 +96,19 @@ func (m *Metrics) messages(status outbox.Status, code string) *vm.Counter {
 	default:
 		outcome = string(status)
 	}
-	return m.set.GetOrCreateCounter(fmt.Sprintf("twilio_error_sms_%s_total{outcome=%q,error_code=%q}", what, outcome, m.code(code)))
+	return m.counter("twilio_error_sms_"+what+"_total{outcome=%q,error_code=%q}", outcome, m.code(code))
+}
+
+// counter returns the counter of a series, by its labels: to write its name for
+// each webhook takes longer than to count.
+func (m *Metrics) counter(format, first, second string) *vm.Counter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := series{format, first, second}
+	if m.counters[key] == nil {
+		m.counters[key] = m.set.NewCounter(fmt.Sprintf(format, first, second))
+	}
+	return m.counters[key]
 }
 
 // code returns the label of an error code.
@@ -117,7 +133,7 @@ func (m *Metrics) Committed(_ int, took time.Duration) { m.commit.Update(took.Se
 
 // Recorded counts an event.
 func (m *Metrics) Recorded(e alert.Event, _ outbox.Result) {
-	m.set.GetOrCreateCounter(fmt.Sprintf("twilio_error_sms_events_total{code=%q,level=%q}", m.code(e.Code), e.Level)).Inc()
+	m.counter("twilio_error_sms_events_total{code=%q,level=%q}", m.code(e.Code), string(e.Level)).Inc()
 }
 
 // Settled counts what became of an SMS.
