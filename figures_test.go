@@ -5,12 +5,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,13 +25,14 @@ import (
 	"twilio-error-sms/internal/twiliotest"
 )
 
-var figures = flag.Duration("figures", 0, "measure the figures of docs/performance.md, each for this long in each round")
+var figures = flag.Duration("figures", 0, "measure the figures of README.md, each for this long in each round")
 
 // load is what a load run saw.
 type load struct {
 	posts    int
 	rate     float64 // posts a second
 	p50, p99 time.Duration
+	most     time.Duration
 	cpu      time.Duration // of the server, for each post
 }
 
@@ -87,25 +92,28 @@ func (p *process) post(t testing.TB, connections int, d time.Duration) load {
 	all := slices.Sorted(slices.Values(slices.Concat(took...)))
 	l := load{posts: len(all), rate: float64(len(all)) / time.Since(begin).Seconds()}
 	l.p50, l.p99 = all[len(all)/2], all[len(all)*99/100]
+	l.most = all[len(all)-1]
 	l.cpu = (p.cpu(t) - cpu) / time.Duration(len(all))
 	return l
 }
 
-// TestFigures measures the figures of docs/performance.md, side by side in
-// rounds, and prints the medians.
+// TestFigures measures the figures of README.md, side by side in rounds, and
+// prints the medians.
 func TestFigures(t *testing.T) {
 	if *figures == 0 {
 		t.Skip("measures only when asked: go test -run TestFigures -figures 5s -v .")
 	}
+	program := buildProgram(t)
 	env := []string{"DRY_RUN=true", "PUBLIC_URL=" + loadURL, "TWILIO_AUTH_TOKEN=" + loadToken}
 	sqlite, old := t.TempDir(), t.TempDir()
-	seed(t, old, env)
+	seed(t, program, old, env)
 	servers := []*process{
 		startProcess(t, "bare", t.TempDir()),
-		startProcess(t, "program", sqlite, env...),
-		startProcess(t, "program", old, env...),
-		startProcess(t, "program", t.TempDir(), append(env, "DATABASE_URL="+pgtest.Start(t).Database(t))...),
+		startProcess(t, program, sqlite, append(env, "ADMIN_ADDR=127.0.0.1:0")...),
+		startProcess(t, program, old, env...),
+		startProcess(t, program, t.TempDir(), append(env, "DATABASE_URL="+pgtest.Start(t).Database(t))...),
 	}
+	time.Sleep(time.Second)
 	t.Logf("idle: %.0f MB", servers[1].memory(t, "VmRSS"))
 	const rounds = 5
 	loads := make([][]load, len(servers))
@@ -123,8 +131,74 @@ func TestFigures(t *testing.T) {
 	}
 	lone := servers[1].post(t, 1, *figures)
 	t.Logf("a lone webhook: p50 %v, %.1f times a write with fdatasync", lone.p50, lone.p50.Seconds()/syncTime(t, sqlite).Seconds())
-	delays(t)
-	backlog(t)
+	syncs(t, servers[1])
+	servers[2].stop(t)
+	purging := startProcess(t, program, old, append(env, "GIVE_UP_AFTER=1h", "KEEP_FOR=6h")...).post(t, 1, *figures)
+	t.Logf("while history is purged: p50 %v, p99 %v, at most %v; %d events are left to purge", purging.p50, purging.p99, purging.most, rows(databaseIn(old), "events"))
+	delays(t, program)
+	backlog(t, program)
+}
+
+// buildProgram builds the program as a user would, and returns its path.
+func buildProgram(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "twilio-error-sms")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// syncs counts, by strace, what a server does for durability under load.
+func syncs(t *testing.T, server *process) {
+	summary := filepath.Join(server.Dir, "strace")
+	strace := exec.Command("strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", summary, "-p", strconv.Itoa(server.Process.Pid))
+	if err := strace.Start(); err != nil {
+		t.Logf("fsyncs: not counted, install strace: %v", err)
+		return
+	}
+	time.Sleep(time.Second) // it attaches to each thread
+	before := commits(t, server)
+	posts := server.post(t, 64, *figures).posts
+	commits := commits(t, server) - before
+	strace.Process.Signal(os.Interrupt)
+	strace.Wait()
+	text, err := os.ReadFile(summary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	for _, line := range regexp.MustCompile(`(?m)^ *\S+ +\S+ +\S+ +([0-9]+) .*sync$`).FindAllStringSubmatch(string(text), -1) {
+		n, _ := strconv.Atoi(line[1])
+		calls += n
+	}
+	t.Logf("fsyncs: %d for %d commits of %d webhooks", calls, commits, posts)
+}
+
+// commits asks a server's metrics how many commits it made.
+func commits(t *testing.T, server *process) int {
+	log, err := os.ReadFile(filepath.Join(server.Dir, "alerts.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := regexp.MustCompile(`operator's page","addr":"([^"]+)`).FindSubmatch(log)
+	answer, err := http.Get("http://" + string(page[1]) + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, count, _ := strings.Cut(string(text), "commit_seconds_count ")
+	count, _, _ = strings.Cut(count, "\n")
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // median returns the median of a figure over the rounds.
@@ -137,9 +211,9 @@ func median(loads []load, figure func(load) float64) float64 {
 	return all[len(all)/2]
 }
 
-// seed makes a database with a million events in dir.
-func seed(t *testing.T, dir string, env []string) {
-	startProcess(t, "program", dir, env...).stop(t)
+// seed makes a database in dir, with a million events of ten hours ago.
+func seed(t *testing.T, program, dir string, env []string) {
+	startProcess(t, program, dir, env...).stop(t)
 	db, err := sql.Open("sqlite", filepath.Join(dir, "alerts.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +222,7 @@ func seed(t *testing.T, dir string, env []string) {
 	if _, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
 		INSERT INTO events SELECT 'NO' || lower(hex(randomblob(16))), $1 + i, $1 + i, 'debugger', $2, 30000 + i % 200, 'error',
 			'An attempt to retrieve content returned the HTTP status code 404', 'CA66666666666666666666666666666666', '3rd 30003 today, next alert at the 10th' FROM n`,
-		time.Now().Add(-20*time.Minute).UnixMilli(), twiliotest.AccountSID); err != nil {
+		time.Now().Add(-10*time.Hour).UnixMilli(), twiliotest.AccountSID); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -177,17 +251,14 @@ func syncTime(t *testing.T, dir string) time.Duration {
 
 // delays measures the time from the answer to Twilio's receipt of the SMS,
 // with nothing else going on.
-func delays(t *testing.T) {
+func delays(t *testing.T, program string) {
 	twilio := twiliotest.New(t)
 	arrived := make(chan time.Time, 1)
 	twilio.Accepted = func(twiliotest.Message) { arrived <- time.Now() }
-	server := startProcess(t, "program", t.TempDir(), sending(twilio.URL, "TWILIO_AUTH_TOKEN="+twiliotest.AuthToken)...)
+	server := startProcess(t, program, t.TempDir(), sending(twilio.URL)...)
 	var took []time.Duration
-	for i := range 300 {
-		form := url.Values{"ErrorCode": {strconv.Itoa(10000 + i)}}
-		if _, _, err := postFields(http.DefaultClient, server.URL, "/error_trigger", form); err != nil {
-			t.Fatal(err)
-		}
+	for range 300 {
+		report(t, server.URL, newWebhook("11200", "alone"))
 		answered := time.Now()
 		took = append(took, max((<-arrived).Sub(answered), 0))
 	}
@@ -197,19 +268,18 @@ func delays(t *testing.T) {
 
 // backlog measures how fast 1,000 SMS go out to a Twilio that takes 200 ms,
 // and what webhooks notice of it.
-func backlog(t *testing.T) {
+func backlog(t *testing.T, program string) {
 	twilio := twiliotest.New(t)
 	twilio.Latency = 200 * time.Millisecond
-	server := startProcess(t, "program", t.TempDir(), sending(twilio.URL)...)
-	for i := range 1000 {
-		if _, _, err := postFields(http.DefaultClient, server.URL, "/error_trigger", url.Values{"ErrorCode": {strconv.Itoa(10000 + i)}}); err != nil {
-			t.Fatal(err)
-		}
+	server := startProcess(t, program, t.TempDir(), sending(twilio.URL, "WEBHOOK_AUTH_TOKENS="+loadToken, "TRIGGERS=11200 every 1; * never")...)
+	quiet := server.post(t, 1, *figures)
+	for range 1000 {
+		report(t, server.URL, newWebhook("11200", "one of many"))
 	}
 	begin, first := time.Now(), len(twilio.Messages())
-	for len(twilio.Messages()) < 900 {
-		time.Sleep(time.Millisecond)
-	}
-	rate := float64(900-first) / time.Since(begin).Seconds()
-	t.Logf("1,000 SMS waiting, Twilio takes 200 ms: %.0f SMS/s, %.2f of what 16 at a time allow", rate, rate*0.2/16)
+	busy := server.post(t, 1, *figures)
+	within(t, time.Minute, "900 SMS are sent", func() bool { return len(twilio.Messages()) >= 900 })
+	rate := float64(len(twilio.Messages())-first) / time.Since(begin).Seconds()
+	t.Logf("1,000 SMS waiting, Twilio takes 200 ms: %.0f SMS/s, %.2f of what 16 at a time allow; a lone webhook: p50 %v, p99 %v, without them %v, %v",
+		rate, rate*0.2/16, busy.p50, busy.p99, quiet.p50, quiet.p99)
 }

@@ -90,13 +90,17 @@ type process struct {
 	URL string
 }
 
-// startProcess starts the program (or the bare server) on a free port, and
-// ends it with the test. Its log is the file alerts.log in dir.
+// startProcess starts a server on a free port, and ends it with the test: as
+// is program, bare, or the path of a program that was built. Its log is the
+// file alerts.log in dir.
 func startProcess(t testing.TB, as, dir string, env ...string) *process {
 	t.Helper()
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if filepath.IsAbs(as) {
+		executable = as
 	}
 	log, err := os.OpenFile(filepath.Join(dir, "alerts.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {

@@ -48,23 +48,22 @@ type batch struct {
 }
 
 // Record stores events and what follows from them, and returns one result for
-// each. They are on disk when it returns nil; on an error of the database
-// nothing is stored, and when ctx ends first nobody knows. Twice the same event
-// is stored once. It takes little more than 4 s, however slow the database is.
+// each. They are on disk when it returns nil; on an error nothing is stored.
+// Twice the same event is stored once. It takes little more than 4 s, however
+// slow the database is; ctx matters only before the events join others.
 func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, error) {
 	if len(events) == 0 {
 		return nil, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	d := delivery{events, make([]Result, len(events))}
 	b, err := o.join(d)
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-b.done:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for the outbox: %w", ctx.Err())
-	}
+	<-b.done
 	if b.err != nil {
 		return nil, fmt.Errorf("storing in the outbox: %w", b.err)
 	}

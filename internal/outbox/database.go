@@ -33,6 +33,10 @@ type database struct {
 	skipLocked string
 	numbered   bool // whether it is Postgres, which wants the placeholders of lists numbered
 	bulk       statements
+	// file is SQLite's, open for as long as SQLite has it: to close it would
+	// release SQLite's locks, which belong to the process.
+	file *os.File
+	stop func() // ends the checkpoints, or nil
 }
 
 // openDatabase opens what address names: sqlite:FILE or postgres://….
@@ -53,38 +57,76 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 	}
 	// It holds phone numbers: nobody else's to read. SQLite makes its other
 	// files alike.
-	created, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	opened, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := created.Close(); err != nil {
-		return nil, err
-	}
+	db := &database{file: opened}
 	// A commit is on disk when it returns (synchronous=FULL), so that an
 	// answered webhook survives a power cut.
-	settings := url.Values{
-		"_txlock": {"immediate"},
-		"_pragma": {"page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(16000)", "cache_size(-2000)"},
+	if db.writes, err = openFile(file, 1, "immediate", "page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)", "cache_size(-2000)"); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
-	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
-	writes, err := sql.Open("sqlite", location.String())
-	if err != nil {
-		return nil, err
+	if db.reads, err = openFile(file, 2, "deferred", "busy_timeout(4000)", "cache_size(-2000)", "query_only(1)"); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
-	writes.SetMaxOpenConns(1)
-	settings.Add("_pragma", "query_only(1)")
-	settings.Set("_txlock", "deferred")
-	location.RawQuery = settings.Encode()
-	reads, err := sql.Open("sqlite", location.String())
-	if err != nil {
-		return nil, errors.Join(err, writes.Close())
-	}
-	reads.SetMaxOpenConns(2)
-	db := &database{writes: writes, reads: reads}
 	if err := db.migrate(ctx, ""); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", file, err), db.Close())
 	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		db.checkpoint(running)
+	}()
+	db.stop = func() {
+		stop()
+		<-stopped
+	}
 	return db, nil
+}
+
+// openFile opens a file of SQLite, for up to that many connections at a time.
+func openFile(file string, connections int, lock string, pragmas ...string) (*sql.DB, error) {
+	settings := url.Values{"_txlock": {lock}, "_pragma": pragmas}
+	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
+	db, err := sql.Open("sqlite", location.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	return db, nil
+}
+
+// walPages is the length in pages from which SQLite's log is begun anew.
+const walPages = 1000
+
+// checkpoint moves what SQLite has logged into its file, once a second until
+// ctx ends. By itself it would do so in the middle of a commit, and webhooks
+// would wait, 100 ms while history is purged. What fails, such as on a full
+// disk, is tried again; commits tell of it.
+func (db *database) checkpoint(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var busy, logged, moved int
+		const passive = "PRAGMA wal_checkpoint(PASSIVE)"
+		err := db.reads.QueryRowContext(ctx, passive).Scan(&busy, &logged, &moved)
+		if err != nil || logged < walPages {
+			continue
+		}
+		// The log begins anew once all of it has moved and is on disk. While
+		// commits go on there is always a rest. They wait for that, but not
+		// for the disk to take the most.
+		if db.file.Sync() == nil {
+			db.writes.ExecContext(ctx, passive)
+		}
+	}
 }
 
 func openPostgres(ctx context.Context, address string) (*database, error) {
@@ -150,10 +192,20 @@ func (db *database) migrate(ctx context.Context, lock string) error {
 
 // Close closes the connections.
 func (db *database) Close() error {
-	if db.reads == db.writes {
-		return db.writes.Close()
+	if db.stop != nil {
+		db.stop()
 	}
-	return errors.Join(db.reads.Close(), db.writes.Close())
+	var problems []error
+	if db.reads != nil && db.reads != db.writes {
+		problems = append(problems, db.reads.Close())
+	}
+	if db.writes != nil {
+		problems = append(problems, db.writes.Close())
+	}
+	if db.file != nil {
+		problems = append(problems, db.file.Close())
+	}
+	return errors.Join(problems...)
 }
 
 // errAgain makes transact run a transaction again.

@@ -15,6 +15,8 @@ const (
 	// purgeRows is how many rows a purge deletes in one go: few, so that
 	// webhooks wait for it no longer than for each other.
 	purgeRows = 200
+	// purgePauses is for how many times as long it rests after each go.
+	purgePauses = 9
 )
 
 // chartPeriod is the period of the counters behind the operator's chart: all
@@ -130,6 +132,7 @@ func (o *Outbox) Purge(ctx context.Context) error {
 	} {
 		query := fmt.Sprintf(`DELETE FROM %s WHERE id IN (SELECT id FROM %s WHERE %s LIMIT %d)`, old.table, old.table, old.rows, purgeRows)
 		for {
+			begin := time.Now()
 			done, err := o.db.writes.ExecContext(ctx, query, millis(before))
 			if err != nil {
 				return fmt.Errorf("purging %s: %w", old.table, err)
@@ -140,6 +143,12 @@ func (o *Outbox) Purge(ctx context.Context) error {
 			}
 			if n < purgeRows {
 				break
+			}
+			// Webhooks wait for the same disk: most of the time it is theirs.
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(purgePauses * time.Since(begin)):
 			}
 		}
 	}
