@@ -262,24 +262,19 @@ func (t Triggers) rulesFor(e Event) []Trigger {
 		return nil
 	}
 	counted := e.Level == Error || e.Level == Warning && t.Warnings
-	named, each, together := []Trigger(nil), []Trigger(nil), []Trigger(nil)
+	named := slices.ContainsFunc(t.Rules, func(rule Trigger) bool { return slices.Contains(rule.Subjects, e.Code) })
+	rules := make([]Trigger, 0, len(t.Rules))
 	for _, rule := range t.Rules {
-		switch {
-		case rule.Subjects[0] == eachCode:
-			each = append(each, rule)
-		case rule.Subjects[0] == anyCode:
-			together = append(together, rule)
-		case slices.Contains(rule.Subjects, e.Code):
-			named = append(named, rule)
+		if rule.Subjects[0] == eachCode && counted && !named || slices.Contains(rule.Subjects, e.Code) {
+			rules = append(rules, rule)
 		}
 	}
-	if named == nil && counted {
-		named = each
+	for _, rule := range t.Rules {
+		if rule.Subjects[0] == anyCode && counted {
+			rules = append(rules, rule)
+		}
 	}
-	if counted {
-		named = append(named, together...)
-	}
-	return named
+	return rules
 }
 
 func (t Trigger) counter(e Event) Counter {
@@ -295,9 +290,7 @@ func (t Trigger) counter(e Event) Counter {
 func (t Triggers) Counters(e Event) []Counter {
 	var counters []Counter
 	for _, rule := range t.rulesFor(e) {
-		if c := rule.counter(e); !slices.Contains(counters, c) {
-			counters = append(counters, c)
-		}
+		counters = append(counters, rule.counter(e))
 	}
 	return counters
 }
@@ -346,15 +339,11 @@ func (t Triggers) decide(e Event, count func(Counter) int64) (Decision, Counter)
 		return Decision{Reason: "no error: " + e.Description}, Counter{}
 	}
 	rules := t.rulesFor(e)
-	counts := make(map[Counter]int64, len(rules))
-	for _, c := range t.Counters(e) {
-		counts[c] = count(c)
-	}
 	var best Decision
 	var by Counter
-	for _, rule := range rules {
+	for _, rule := range rules { // each has a counter of its own, see ParseTriggers
 		c := rule.counter(e)
-		if d := rule.decide(e, counts[c]); by == (Counter{}) || d.Alert && !best.Alert {
+		if d := rule.decide(e, count(c)); by == (Counter{}) || d.Alert && !best.Alert {
 			best, by = d, c
 		}
 	}
