@@ -147,8 +147,10 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	})
 	close(b.done)
 	if b.err != nil {
+		o.failed.Store(millis(time.Now()))
 		return
 	}
+	o.failed.Store(0)
 	o.askFirst = len(r.entries) < b.events
 	o.options.Observer.Committed(len(r.entries), time.Since(begin))
 	for _, e := range r.entries {

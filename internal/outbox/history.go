@@ -12,6 +12,9 @@ import (
 const (
 	// overdueAfter is how long an SMS may wait before something is wrong.
 	overdueAfter = 5 * time.Minute
+	// unwellFor is how long the outbox is unwell after a commit that failed,
+	// unless another succeeds: on a full disk what Health writes may still fit.
+	unwellFor = time.Minute
 	// purgeRows is how many rows a purge deletes in one go: few, so that
 	// webhooks wait for it no longer than for each other.
 	purgeRows = 200
@@ -70,6 +73,9 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)
 		ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
 		return o.unwell("the outbox cannot be written", err)
+	}
+	if now.Sub(fromMillis(o.failed.Load())) < unwellFor {
+		return Health{Problem: "the outbox cannot be written: the last webhook was refused"}
 	}
 	var waiting, oldest int64
 	var reason string // of the last attempts, if there were any

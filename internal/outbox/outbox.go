@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -60,6 +61,7 @@ type Outbox struct {
 	// askFirst is whether the last batch had known events. It belongs to
 	// commitAll.
 	askFirst bool
+	failed   atomic.Int64 // when the last commit of events failed, or 0
 
 	mu     sync.Mutex
 	open   *batch        // that deliveries may join, or nil
