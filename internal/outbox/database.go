@@ -108,15 +108,21 @@ const walPages = 1000
 func (db *database) checkpoint(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var changed time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		wal, err := os.Stat(db.file.Name() + "-wal")
+		if err != nil || wal.ModTime().Equal(changed) {
+			continue
+		}
+		changed = wal.ModTime()
 		var busy, logged, moved int
 		const passive = "PRAGMA wal_checkpoint(PASSIVE)"
-		err := db.reads.QueryRowContext(ctx, passive).Scan(&busy, &logged, &moved)
+		err = db.reads.QueryRowContext(ctx, passive).Scan(&busy, &logged, &moved)
 		if err != nil || logged < walPages {
 			continue
 		}
