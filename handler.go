@@ -65,10 +65,14 @@ func NewHandler(config Config, outbox Outbox, observer Observer, logger *slog.Lo
 	routes.HandleFunc("POST /error_trigger", h.errorTrigger)
 	routes.HandleFunc("POST /message_status", h.messageStatus)
 	routes.HandleFunc("GET /healthz", h.healthz)
-	if public, err := url.Parse(config.PublicURL); err == nil && public.Path != "" {
-		routes.Handle(public.Path+"/", http.StripPrefix(public.Path, routes))
+	public, err := url.Parse(config.PublicURL)
+	if err != nil || public.Path == "" {
+		return logRequests(routes, observer, logger)
 	}
-	return logRequests(routes, observer, logger)
+	mux := http.NewServeMux()
+	mux.Handle("/", routes)
+	mux.Handle(public.Path+"/", http.StripPrefix(public.Path, routes))
+	return logRequests(mux, observer, logger)
 }
 
 // errorTrigger takes what Twilio says, records it and answers what was

@@ -197,6 +197,8 @@ func TestSignatures(t *testing.T) {
 		"repeated fields":                {nil, "/error_trigger", sign(firstToken, publicURL+"/error_trigger", repeated), repeated.Encode(), formType, 200},
 		"prefix removed by the proxy":    {map[string]string{"PUBLIC_URL": publicURL + "/alerts/"}, "/error_trigger", signed(publicURL + "/alerts/error_trigger"), form.Encode(), formType, 200},
 		"prefix kept by the proxy":       {map[string]string{"PUBLIC_URL": publicURL + "/alerts"}, "/alerts/error_trigger", signed(publicURL + "/alerts/error_trigger"), form.Encode(), formType, 200},
+		"prefix twice":                   {map[string]string{"PUBLIC_URL": publicURL + "/alerts"}, "/alerts/alerts/error_trigger", signed(publicURL + "/alerts/alerts/error_trigger"), form.Encode(), formType, 404},
+		"an empty query":                 {nil, "/error_trigger?", signed(publicURL + "/error_trigger?"), form.Encode(), formType, 200},
 		"second token":                   {map[string]string{"WEBHOOK_AUTH_TOKENS": "x1, " + secondToken}, "/error_trigger", sign(secondToken, publicURL+"/error_trigger", form), form.Encode(), formType, 200},
 		"JSON with its hash":             {nil, hashed, sign(firstToken, publicURL+hashed, nil), json, jsonType, 200},
 		"JSON with another's hash":       {nil, hashed, sign(firstToken, publicURL+hashed, nil), `{"ErrorCode":"11201"}`, jsonType, 403},

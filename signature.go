@@ -19,23 +19,18 @@ import (
 // field that repeats each distinct value once. Source:
 // https://www.twilio.com/docs/usage/webhooks/webhooks-security.
 func signature(token, address string, form url.Values) string {
-	mac := hmac.New(sha1.New, []byte(token))
-	buffer := make([]byte, 0, 512)
-	write := func(s string) {
-		buffer = append(buffer[:0], s...)
-		mac.Write(buffer)
-	}
-	write(address)
+	signed := append(make([]byte, 0, 1024), address...)
 	for _, name := range slices.Sorted(maps.Keys(form)) {
 		values := form[name]
 		if len(values) > 1 {
 			values = slices.Compact(slices.Sorted(slices.Values(values)))
 		}
 		for _, value := range values {
-			write(name)
-			write(value)
+			signed = append(append(signed, name...), value...)
 		}
 	}
+	mac := hmac.New(sha1.New, []byte(token))
+	mac.Write(signed)
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
@@ -66,15 +61,7 @@ func newVerifier(publicURL string, tokens []string) *verifier {
 
 // url returns the address that Twilio was given for a request. A server does
 // not see its own public address, and a proxy may have changed the rest.
-func (v *verifier) url(r *http.Request) string { return v.publicURL + target(r) }
-
-// target returns path and query as they came.
-func target(r *http.Request) string {
-	if r.URL.RawQuery == "" {
-		return r.URL.EscapedPath()
-	}
-	return r.URL.EscapedPath() + "?" + r.URL.RawQuery
-}
+func (v *verifier) url(r *http.Request) string { return v.publicURL + r.URL.RequestURI() }
 
 // valid reports whether one of the tokens signed the request, whose body is a
 // form, or else JSON with its hash in the query.
@@ -88,7 +75,7 @@ func (v *verifier) valid(r *http.Request, body []byte, form url.Values) bool {
 	got := []byte(r.Header.Get("X-Twilio-Signature"))
 	for _, base := range []string{v.publicURL, v.otherURL} {
 		for _, token := range v.tokens {
-			if hmac.Equal(got, []byte(signature(token, base+target(r), form))) {
+			if hmac.Equal(got, []byte(signature(token, base+r.URL.RequestURI(), form))) {
 				return true
 			}
 		}

@@ -247,7 +247,7 @@ func clean(s string, limit int) string {
 		if r == utf8.RuneError {
 			r = '?'
 		}
-		if unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d' {
+		if r > unicode.MaxASCII && unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d' {
 			continue
 		}
 		if space {

@@ -365,9 +365,9 @@ func (t Trigger) decide(e Event, n int64) Decision {
 	case t.never():
 		d.Reason = e.label() + " never alerts"
 	case next > 0:
-		d.Reason = fmt.Sprintf("%s %s %s, next alert at the %s", Ordinal(n), what, t.Period.current(), Ordinal(next))
+		d.Reason = Ordinal(n) + " " + what + " " + t.Period.current() + ", next alert at the " + Ordinal(next)
 	default:
-		d.Reason = fmt.Sprintf("%s %s %s, no more alerts %s", Ordinal(n), what, t.Period.current(), t.Period.current())
+		d.Reason = Ordinal(n) + " " + what + " " + t.Period.current() + ", no more alerts " + t.Period.current()
 	}
 	return d
 }

@@ -19,8 +19,8 @@ const (
 	// others may be younger.
 	leastCommit = 250 * time.Millisecond
 	// maxWaiting is about how many events wait for a commit, before further
-	// ones are refused: as many as a delivery may have.
-	maxWaiting = 10_000
+	// ones are refused: no more than a slow machine stores in time.
+	maxWaiting = 2000
 	// yields is how often goroutines that are ready to run may go first before
 	// a batch closes.
 	yields = 3
@@ -49,8 +49,9 @@ type batch struct {
 
 // Record stores events and what follows from them, and returns one result for
 // each. They are on disk when it returns nil; on an error nothing is stored.
-// Twice the same event is stored once. It takes little more than 4 s, however
-// slow the database is; ctx matters only before the events join others.
+// Twice the same event is stored once. It waits little more than 4 s for a
+// database that is away or locked; ctx matters only before the events join
+// others.
 func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, error) {
 	if len(events) == 0 {
 		return nil, nil
@@ -145,12 +146,15 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 		r.askFirst, askFirst = askFirst, true
 		return r.store(ctx, tx)
 	})
+	failed := int64(0)
+	if b.err != nil {
+		failed = millis(time.Now())
+	}
+	o.failed.Store(failed)
 	close(b.done)
 	if b.err != nil {
-		o.failed.Store(millis(time.Now()))
 		return
 	}
-	o.failed.Store(0)
 	o.askFirst = len(r.entries) < b.events
 	o.options.Observer.Committed(len(r.entries), time.Since(begin))
 	for _, e := range r.entries {

@@ -33,8 +33,8 @@ type database struct {
 	skipLocked string
 	numbered   bool // whether it is Postgres, which wants the placeholders of lists numbered
 	bulk       statements
-	// file is SQLite's, open for as long as SQLite has it: to close it would
-	// release SQLite's locks, which belong to the process.
+	// file is SQLite's, open until SQLite has closed it: to close it releases
+	// SQLite's locks, which belong to the process.
 	file *os.File
 	stop func() // ends the checkpoints, or nil
 }
@@ -120,19 +120,29 @@ func (db *database) checkpoint(ctx context.Context) {
 			continue
 		}
 		changed = wal.ModTime()
-		var busy, logged, moved int
-		const passive = "PRAGMA wal_checkpoint(PASSIVE)"
-		err = db.reads.QueryRowContext(ctx, passive).Scan(&busy, &logged, &moved)
-		if err != nil || logged < walPages {
-			continue
+		db.move(ctx)
+	}
+}
+
+// move moves what is in the log, and where that is much begins the log anew.
+func (db *database) move(ctx context.Context) {
+	const passive = "PRAGMA wal_checkpoint(PASSIVE)"
+	var busy, logged, moved int
+	for range 3 { // each moves what was logged during the one before
+		before := moved
+		if err := db.reads.QueryRowContext(ctx, passive).Scan(&busy, &logged, &moved); err != nil || moved < walPages {
+			return
 		}
-		// The log begins anew once all of it has moved and is on disk. While
-		// commits go on there is always a rest. They wait for that, but not
-		// for the disk to take the most.
-		if db.file.Sync() == nil {
-			db.writes.ExecContext(ctx, passive)
+		if err := db.file.Sync(); err != nil {
+			return
+		}
+		if moved-before < walPages {
+			break
 		}
 	}
+	// A log begins anew once all of it has moved and is on disk. While commits
+	// go on there is always a rest, which by now is small: they wait for it.
+	db.writes.ExecContext(ctx, passive)
 }
 
 func openPostgres(ctx context.Context, address string) (*database, error) {
@@ -142,8 +152,10 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 	}
 	// Statements are prepared while the tables are young or empty, and stay
 	// planned for that: Postgres would read tables from end to end as they grow.
+	// To forbid that makes it think of what has no index as dear enough to
+	// compile, which takes 20 ms and more.
 	writes := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "SET enable_seqscan = off")
+		_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
 		return err
 	}))
 	writes.SetMaxOpenConns(8)

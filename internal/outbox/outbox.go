@@ -65,7 +65,7 @@ type Outbox struct {
 
 	mu     sync.Mutex
 	open   *batch        // that deliveries may join, or nil
-	opened chan struct{} // holds a value as long as open is not nil
+	opened chan struct{} // gets a value when a batch is opened
 	closed bool
 }
 

@@ -1,9 +1,9 @@
 -- The outbox, version 1. SQLite and Postgres read the same text, but for what
 -- stands between /* and */, which SQLite reads as well: it keeps such a table by
--- its key, which saves the tenth of a webhook.
+-- its key, which saves a twentieth of the cost of a webhook.
 -- Times are milliseconds since 1970 in UTC; 0 means never. No column is ever
--- NULL but sms.sid; events and counts do not say so, because SQLite would keep
--- a journal of each statement to undo it by, a tenth of the cost of a webhook.
+-- NULL but sms.sid; events does not say so, because SQLite would keep a journal
+-- of each statement to undo it by, a tenth of the cost of a webhook.
 
 CREATE TABLE events (
 	id          TEXT   PRIMARY KEY, -- NO… SID, an alarm's firing, or made up for what is always news

@@ -65,7 +65,7 @@ var cases = map[string]func(*store){
 }
 
 func eventTwice(s *store) {
-	s.open()
+	s.openAlerting("* every 1")
 	s.work()
 	s.want(s.record(Event("NO1", "11200")), "alert")
 	s.want(s.record(Event("NO1", "11200")), "seen before")
@@ -624,6 +624,7 @@ func giveUp(s *store) {
 }
 
 func purge(s *store) {
+	s.options.KeepFor = 48 * time.Hour // idleness that is simulated takes time, too
 	s.options.GiveUpAfter = 2 * s.options.KeepFor
 	s.openAlerting("* at 1,10 yearly")
 	var batch []alert.Event
