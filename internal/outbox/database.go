@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 //go:embed schema.sql
@@ -49,100 +47,6 @@ func openDatabase(ctx context.Context, address string) (*database, error) {
 		return openPostgres(ctx, address)
 	}
 	return nil, errors.New("DATABASE_URL must be sqlite:FILE or postgres://user@host/database")
-}
-
-func openSQLite(ctx context.Context, file string) (*database, error) {
-	if file == "" {
-		return nil, errors.New("DATABASE_URL has no file: use sqlite:alerts.db")
-	}
-	// It holds phone numbers: nobody else's to read. SQLite makes its other
-	// files alike.
-	opened, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	db := &database{file: opened}
-	// A commit is on disk when it returns (synchronous=FULL), so that an
-	// answered webhook survives a power cut.
-	if db.writes, err = openFile(file, 1, "immediate", "page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)", "cache_size(-2000)"); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	if db.reads, err = openFile(file, 2, "deferred", "busy_timeout(4000)", "cache_size(-2000)", "query_only(1)"); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	if err := db.migrate(ctx, ""); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", file, err), db.Close())
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		db.checkpoint(running)
-	}()
-	db.stop = func() {
-		stop()
-		<-stopped
-	}
-	return db, nil
-}
-
-// openFile opens a file of SQLite, for up to that many connections at a time.
-func openFile(file string, connections int, lock string, pragmas ...string) (*sql.DB, error) {
-	settings := url.Values{"_txlock": {lock}, "_pragma": pragmas}
-	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
-	db, err := sql.Open("sqlite", location.String())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(connections)
-	return db, nil
-}
-
-// walPages is the length in pages from which SQLite's log is begun anew.
-const walPages = 1000
-
-// checkpoint moves what SQLite has logged into its file, once a second until
-// ctx ends. By itself it would do so in the middle of a commit, and webhooks
-// would wait, 100 ms while history is purged. What fails, such as on a full
-// disk, is tried again; commits tell of it.
-func (db *database) checkpoint(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	var changed time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		wal, err := os.Stat(db.file.Name() + "-wal")
-		if err != nil || wal.ModTime().Equal(changed) {
-			continue
-		}
-		changed = wal.ModTime()
-		db.move(ctx)
-	}
-}
-
-// move moves what is in the log, and where that is much begins the log anew.
-func (db *database) move(ctx context.Context) {
-	const passive = "PRAGMA wal_checkpoint(PASSIVE)"
-	var busy, logged, moved int
-	for range 3 { // each moves what was logged during the one before
-		before := moved
-		if err := db.reads.QueryRowContext(ctx, passive).Scan(&busy, &logged, &moved); err != nil || moved < walPages {
-			return
-		}
-		if err := db.file.Sync(); err != nil {
-			return
-		}
-		if moved-before < walPages {
-			break
-		}
-	}
-	// A log begins anew once all of it has moved and is on disk. While commits
-	// go on there is always a rest, which by now is small: they wait for it.
-	db.writes.ExecContext(ctx, passive)
 }
 
 func openPostgres(ctx context.Context, address string) (*database, error) {
