@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(asProgram) {
 	case "":
 		// These tests wait for time-outs and leases more than they work.
-		flag.Set("test.parallel", "64")
+		flag.Set("test.parallel", "16")
 		testscript.Main(m, map[string]func(){"twilio-error-sms": main})
 	case "program":
 		limitFiles()
