@@ -15,6 +15,7 @@ import (
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/outbox"
+	"twilio-error-sms/internal/signature"
 )
 
 // maxBody is the largest request: a batch of Event Streams is 1 MiB.
@@ -43,7 +44,7 @@ const (
 // Handler serves the public routes.
 type Handler struct {
 	outbox   Outbox
-	verifier *verifier // nil: unsigned requests are believed
+	verifier *signature.Verifier // nil: unsigned requests are believed
 	closed   bool      // the catch-up reader brings the errors, no webhook does
 	logger   *slog.Logger
 
@@ -58,7 +59,7 @@ type Handler struct {
 func NewHandler(config Config, outbox Outbox, observer Observer, logger *slog.Logger) http.Handler {
 	h := &Handler{outbox: outbox, logger: logger}
 	if !config.Unsigned {
-		h.verifier = newVerifier(config.PublicURL, config.Tokens)
+		h.verifier = signature.NewVerifier(config.PublicURL, config.Tokens)
 		h.closed = config.PublicURL == ""
 	}
 	routes := http.NewServeMux()
@@ -174,9 +175,9 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, for
 		h.refuse(w, http.StatusUnsupportedMediaType, "expected application/x-www-form-urlencoded or application/json")
 		return nil, nil, false
 	}
-	if h.verifier != nil && !h.verifier.valid(r, body, form) {
+	if h.verifier != nil && !h.verifier.Valid(r, body, form) {
 		// Without the query, which may hold phone numbers.
-		checked, _, _ := strings.Cut(h.verifier.url(r), "?")
+		checked, _, _ := strings.Cut(h.verifier.URL(r), "?")
 		note(w, slog.String("checked_url", checked))
 		h.refuse(w, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
 		return nil, nil, false

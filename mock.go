@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/signature"
 )
 
 const mockManual = `NAME
@@ -194,7 +195,7 @@ func (m *mocker) sign(address string, form url.Values) string {
 	if m.token == "" {
 		return ""
 	}
-	return signature(m.token, address, form)
+	return signature.Sign(m.token, address, form)
 }
 
 // alarm returns the form of an Alarm or of its ancestor, the App Monitor

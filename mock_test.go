@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/signature"
 	"twilio-error-sms/internal/twiliotest"
 )
 
@@ -112,7 +113,7 @@ func TestMockSignsAsTwilioDoes(t *testing.T) {
 // posts. The shell is real; curl is this test.
 func TestMockCurl(t *testing.T) {
 	env := map[string]string{"PUBLIC_URL": "https://alerts.example.com", "TWILIO_AUTH_TOKEN": twiliotest.AuthToken}
-	verifier := newVerifier(env["PUBLIC_URL"], []string{env["TWILIO_AUTH_TOKEN"]})
+	verifier := signature.NewVerifier(env["PUBLIC_URL"], []string{env["TWILIO_AUTH_TOKEN"]})
 	for _, kind := range []string{"trigger", "alarm", "debugger", "stream"} {
 		t.Run(kind, func(t *testing.T) {
 			var line strings.Builder
@@ -132,7 +133,7 @@ func TestMockCurl(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if !verifier.valid(request, []byte(body), form) {
+			if !verifier.Valid(request, []byte(body), form) {
 				t.Errorf("the signature does not match: %s", line.String())
 			}
 			if !strings.Contains(body, "HOME") {

@@ -1,4 +1,7 @@
-package main
+// Package signature makes and checks X-Twilio-Signature, by which Twilio's
+// requests are told from those of strangers. Source:
+// https://www.twilio.com/docs/usage/webhooks/webhooks-security.
+package signature
 
 import (
 	"crypto/hmac"
@@ -13,12 +16,11 @@ import (
 	"strings"
 )
 
-// signature returns the X-Twilio-Signature of a request to address, whose body
-// is a form, or else JSON with its hash in the query. It is the address, and
-// the fields in order of their names, name and value without a separator, of a
-// field that repeats each distinct value once. Source:
-// https://www.twilio.com/docs/usage/webhooks/webhooks-security.
-func signature(token, address string, form url.Values) string {
+// Sign returns the X-Twilio-Signature of a request to address, whose body is a
+// form, or else (form nil) JSON with its hash in the query. Twilio signs the
+// address, then the fields in the order of their names: name and value without
+// a separator, and of a repeated field each distinct value once.
+func Sign(token, address string, form url.Values) string {
 	signed := append(make([]byte, 0, 1024), address...)
 	for _, name := range slices.Sorted(maps.Keys(form)) {
 		values := form[name]
@@ -34,19 +36,21 @@ func signature(token, address string, form url.Values) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// verifier checks X-Twilio-Signature. It is ours because twilio-go's refuses
+// Verifier checks X-Twilio-Signature. It is ours because twilio-go's refuses
 // forms with a repeated field.
-type verifier struct {
+type Verifier struct {
 	// publicURL is what stands before the request's path at Twilio, otherURL
 	// the same without its port, or with it: Twilio's products differ.
 	publicURL, otherURL string
 	tokens              []string // each of which may sign
 }
 
-func newVerifier(publicURL string, tokens []string) *verifier {
+// NewVerifier returns a Verifier of requests to a public address, a valid URL
+// without a slash at its end, that any of the tokens may sign.
+func NewVerifier(publicURL string, tokens []string) *Verifier {
 	other, err := url.Parse(publicURL)
 	if err != nil {
-		panic(err) // LoadConfig has parsed it
+		panic(err) // the settings were checked
 	}
 	switch {
 	case other.Port() != "":
@@ -56,16 +60,16 @@ func newVerifier(publicURL string, tokens []string) *verifier {
 	default:
 		other.Host += ":80"
 	}
-	return &verifier{publicURL, other.String(), tokens}
+	return &Verifier{publicURL, other.String(), tokens}
 }
 
-// url returns the address that Twilio was given for a request. A server does
+// URL returns the address that Twilio was given for a request. A server does
 // not see its own public address, and a proxy may have changed the rest.
-func (v *verifier) url(r *http.Request) string { return v.publicURL + r.URL.RequestURI() }
+func (v *Verifier) URL(r *http.Request) string { return v.publicURL + r.URL.RequestURI() }
 
-// valid reports whether one of the tokens signed the request, whose body is a
-// form, or else JSON with its hash in the query.
-func (v *verifier) valid(r *http.Request, body []byte, form url.Values) bool {
+// Valid reports whether one of the tokens signed the request, whose body is a
+// form, or else (form nil) JSON with its hash in the query.
+func (v *Verifier) Valid(r *http.Request, body []byte, form url.Values) bool {
 	if form == nil {
 		hash := sha256.Sum256(body)
 		if r.URL.Query().Get("bodySHA256") != hex.EncodeToString(hash[:]) {
@@ -75,7 +79,7 @@ func (v *verifier) valid(r *http.Request, body []byte, form url.Values) bool {
 	got := []byte(r.Header.Get("X-Twilio-Signature"))
 	for _, base := range []string{v.publicURL, v.otherURL} {
 		for _, token := range v.tokens {
-			if hmac.Equal(got, []byte(signature(token, base+r.URL.RequestURI(), form))) {
+			if hmac.Equal(got, []byte(Sign(token, base+r.URL.RequestURI(), form))) {
 				return true
 			}
 		}
