@@ -39,14 +39,14 @@ func BenchmarkParseAlarm(b *testing.B) {
 // as long as it makes no alert. The aim is below 10 µs.
 func BenchmarkParseDecide(b *testing.B) {
 	fields := form(b, "debugger-11200-bad-gateway.form")
-	triggers := mustParse(b, DefaultTriggers)
+	triggers, counts := mustParse(b, DefaultTriggers), make(tallies)
 	b.ReportAllocs()
 	for b.Loop() {
 		e, err := ParseForm(fields, "")
 		if err != nil {
 			b.Fatal(err)
 		}
-		triggers.Decide([]Event{e}, func(Counter) int64 { return 3 })
+		triggers.Decide([]Event{e}, counts, news)
 	}
 }
 
@@ -60,8 +60,7 @@ func BenchmarkParseDecideRender(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		d := triggers.Decide([]Event{e}, func(Counter) int64 { return 10 })[0]
-		text.Render(Alert{Event: e, Decision: d})
+		text.Render(e, triggers.Decide([]Event{e}, make(tallies), news)[0])
 	}
 }
 
@@ -73,10 +72,10 @@ func BenchmarkRender(b *testing.B) {
 		"Japanese": "サーバーに接続できません。サーバーに接続できません。サーバーに接続できません。サーバーに接続できません。",
 	} {
 		b.Run(name, func(b *testing.B) {
-			a := Alert{Event: Event{Kind: Alarm, Code: "11200", Level: Error, Description: description}}
+			e := Event{Kind: Alarm, Code: "11200", Level: Error, Description: description, Time: aTuesday}
 			b.ReportAllocs()
 			for b.Loop() {
-				text.Render(a)
+				text.Render(e, Decision{Alert: true})
 			}
 		})
 	}

@@ -119,9 +119,9 @@ func describe(events []Event, err error) string {
 		if e.Count != 0 || e.Period != "" {
 			write("count", fmt.Sprintf("%d %s", e.Count, e.Period))
 		}
-		d := triggers.Decide([]Event{e}, func(Counter) int64 { return 1 })[0]
+		d := triggers.Decide([]Event{e}, make(tallies), news)[0]
 		if d.Alert {
-			write("text", DefaultText().Render(Alert{Event: e, Decision: d}))
+			write("text", DefaultText().Render(e, d).Now)
 		}
 		write("no text", d.Reason)
 		b.WriteByte('\n')
@@ -266,7 +266,7 @@ func TestPrivacy(t *testing.T) {
 	for name, body := range payloads(t) {
 		events, _ := parsePayload(name, body)
 		for _, e := range events {
-			all := fmt.Sprintf("%+v %s", e, DefaultText().Render(Alert{Event: e}))
+			all := fmt.Sprintf("%+v %s", e, DefaultText().Render(e, Decision{}))
 			for _, secret := range secrets {
 				if strings.Contains(all, secret) {
 					t.Errorf("%s: %q is in %s", name, secret, all)
@@ -529,7 +529,7 @@ func checkEvent(t *testing.T, e Event) {
 	if e.Link() != link {
 		t.Errorf("the link is %s, want %s", e.Link(), link)
 	}
-	text := DefaultText().Render(Alert{Event: e, Decision: Decision{Count: 1, Period: Daily}})
+	text := DefaultText().Render(e, count(1, Daily)).Now
 	if !strings.HasSuffix(text, link) || strings.Count(text, "://") != 1 {
 		t.Errorf("%q does not end in the one link %s", text, link)
 	}

@@ -28,14 +28,14 @@ type Standing struct {
 	Next    int64 // the count that alerts next, 0 for none in this period
 }
 
-// Standings returns where a rule of t stands at a time, by the counts of the
+// Standings returns where a rule of t stands at a time, by the tallies of the
 // running periods, the highest count first. Codes that the rule names are
 // there though nothing was counted.
-func (t Triggers) Standings(rule Trigger, counts map[Counter]int64, now time.Time) []Standing {
+func (t Triggers) Standings(rule Trigger, tallies map[Counter]Tally, now time.Time) []Standing {
 	var standings []Standing
-	for c, n := range counts {
+	for c, tally := range tallies {
 		if c.Period == rule.Period && c.Start.Equal(rule.Period.Start(now)) && t.covers(rule, c.Code) {
-			standings = append(standings, Standing{c.Account, c.Code, n, rule.next(n)})
+			standings = append(standings, Standing{c.Account, c.Code, tally.N, rule.nextAlert(tally)})
 		}
 	}
 	for _, subject := range rule.Subjects {
@@ -48,6 +48,15 @@ func (t Triggers) Standings(rule Trigger, counts map[Counter]int64, now time.Tim
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Account, b.Account))
 	})
 	return standings
+}
+
+// nextAlert returns the count that alerts next: the next one of all, if an event
+// that must not ring has left the rule due.
+func (t Trigger) nextAlert(tally Tally) int64 {
+	if t.last(tally.N) > tally.Alerted {
+		return tally.N + 1
+	}
+	return t.next(tally.N)
 }
 
 // covers reports whether a counter of code is one of the rule's.

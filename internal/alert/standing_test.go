@@ -33,10 +33,10 @@ func TestStandings(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 20, 15, 0, 0, time.UTC)
 	today := func(account, code string) Counter { return Counter{account, code, Daily, Daily.Start(now)} }
-	counts := map[Counter]int64{
-		today("AC1", "11200"): 7, today("AC2", "11200"): 120, today("AC1", ""): 1, today("AC1", "13226"): 12, today("AC1", "any"): 140,
-		{"AC1", "11200", Hourly, Hourly.Start(now)}:                    3,
-		{"AC1", "12100", Daily, Daily.Start(now.Add(-24 * time.Hour))}: 50, // yesterday
+	counts := map[Counter]Tally{
+		today("AC1", "11200"): {7, 1}, today("AC2", "11200"): {120, 120}, today("AC1", ""): {1, 1}, today("AC1", "13226"): {12, 12}, today("AC1", "any"): {140, 140},
+		{"AC1", "11200", Hourly, Hourly.Start(now)}:                    {3, 3},
+		{"AC1", "12100", Daily, Daily.Start(now.Add(-24 * time.Hour))}: {50, 50}, // yesterday
 	}
 	tests := []struct{ triggers, want string }{
 		{"* at 1,10,100", "[{AC2 11200 120 0} {AC1 13226 12 100} {AC1 11200 7 10} {AC1  1 10}]"},
@@ -45,6 +45,7 @@ func TestStandings(t *testing.T) {
 		{"any at 100,1000", "[{AC1 any 140 1000}]"},
 		{"any at 1000 monthly", "[{ any 0 1000}]"},
 		{"13226 never", "[{AC1 13226 12 0}]"},
+		{"11200 at 5", "[{AC2 11200 120 0} {AC1 11200 7 8}]"},
 		{"* at 1 monthly", "[]"},
 	}
 	for _, test := range tests {

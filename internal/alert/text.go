@@ -4,30 +4,42 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
 	"time"
 )
 
-// Alert is an event that makes a phone ring, and the decision that it does.
-type Alert struct {
-	Event    Event
-	Decision Decision
-	// Late is set when the event is no news: the text says when it happened.
-	Late bool
+// newsFor is how long after an event its SMS need not say when it was.
+const newsFor = 10 * time.Minute
+
+// Words are an SMS in two wordings: it may be sent long after it was written.
+type Words struct {
+	Now   string    // true until Until: "10th today"
+	Later string    // true at any time: "10th of 2026-11-24, at 13:05 UTC"
+	Until time.Time // when the first stops being true
+}
+
+// At returns the wording that is true at a time.
+func (w Words) At(t time.Time) string {
+	if t.Before(w.Until) {
+		return w.Now
+	}
+	return w.Later
 }
 
 // Text is how an alert reads: words with {placeholders}.
 type Text struct {
-	pieces []piece
-	limit  int  // septets of GSM-7
-	ucs2   bool // its own words have no GSM-7 form
-	custom bool // the user's, not the recipe's
+	template string
+	limit    int  // septets of GSM-7
+	ucs2     bool // its own words have no GSM-7 form
+	custom   bool // the user's, not the recipe's
 }
 
-// piece is words that stay as they are, or else a placeholder.
-type piece struct{ words, placeholder string }
+// placeholder matches the name of a value in a template. A brace without its
+// fellow is a word.
+var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // placeholders are the names that ALERT_TEXT may use.
 var placeholders = []string{"code", "name", "description", "count", "account", "time", "link"}
@@ -37,7 +49,7 @@ const minutes = "2006-01-02 15:04 UTC"
 
 // DefaultText is the recipe's text, in one segment.
 func DefaultText() Text {
-	return Text{pieces: split("{level} on your Twilio app occurred! {code} {description} {count} {link}"), limit: oneSegment}
+	return Text{template: "{level} on your Twilio app occurred! {code} {description} {count} {link}", limit: oneSegment}
 }
 
 // ParseText reads ALERT_TEXT: plain words with {code} {name} {description}
@@ -48,19 +60,19 @@ func ParseText(s string) (Text, error) {
 	if strings.TrimSpace(s) == "" {
 		return DefaultText(), nil
 	}
-	text := Text{pieces: split(clean(s, 1000)), limit: longText, custom: true}
-	if !slices.Contains(text.pieces, piece{placeholder: "link"}) {
-		text.pieces = append(text.pieces, piece{words: " "}, piece{placeholder: "link"})
+	text := Text{template: clean(s, 1000), limit: longText, custom: true}
+	if !strings.Contains(text.template, "{link}") {
+		text.template += " {link}"
 	}
-	for _, p := range text.pieces {
-		if p.placeholder != "" && !slices.Contains(placeholders, p.placeholder) {
-			return Text{}, fmt.Errorf("unknown {%s}: use {%s}", p.placeholder, strings.Join(placeholders, "} {"))
+	for _, name := range placeholder.FindAllStringSubmatch(text.template, -1) {
+		if !slices.Contains(placeholders, name[1]) {
+			return Text{}, fmt.Errorf("unknown {%s}: use {%s}", name[1], strings.Join(placeholders, "} {"))
 		}
-		text.ucs2 = text.ucs2 || strings.ContainsFunc(p.words, func(r rune) bool { return foldRune(r) == "" })
 	}
+	text.ucs2 = strings.ContainsFunc(placeholder.ReplaceAllString(text.template, ""), func(r rune) bool { return foldRune(r) == "" })
 	longest := map[string]string{
 		"code":    "123456",
-		"count":   "1000000000th of all of the month, " + minutes,
+		"count":   "1000000000th of all of its hour, at " + minutes,
 		"account": strings.Repeat("A", 34),
 		"time":    minutes,
 		"link":    IndexLink + "/123456",
@@ -75,52 +87,84 @@ func ParseText(s string) (Text, error) {
 	return text, nil
 }
 
-// split splits s into words and placeholders. A brace without its fellow is a
-// word.
-func split(s string) []piece {
-	var pieces []piece
-	for s != "" {
-		before, rest, opened := strings.Cut(s, "{")
-		name, after, closed := strings.Cut(rest, "}")
-		if !opened || !closed {
-			return append(pieces, piece{words: s})
-		}
-		if before != "" {
-			pieces = append(pieces, piece{words: before})
-		}
-		pieces = append(pieces, piece{placeholder: cmp.Or(name, " ")})
-		s = after
+// dated returns a text that says when the event was, if t does not.
+func (t Text) dated() Text {
+	if !strings.Contains(t.template, "{count}") && !strings.Contains(t.template, "{time}") {
+		t.template = strings.Replace(t.template, "{link}", "({time}) {link}", 1)
 	}
-	return pieces
+	return t
 }
 
-// Render writes the SMS: GSM-7 within the limit (160 septets, or 320 for a
-// text of the user's own), or at most two segments of UCS-2 where GSM-7 has no
-// letters for it. Only the description, and then the name, are ever cut; the
-// link is always whole.
-func (t Text) Render(a Alert) string {
-	values := t.values(a)
-	if t.ucs2 || foreign(values["description"]) {
-		if s, ok := t.fit(maps.Clone(values), ucs2()); ok {
+// Render writes the SMS of an event that alerts, whose time must be set: in
+// GSM-7 within the limit (160 septets, or 320 for a text of the user's own), or
+// in at most two segments of UCS-2 where GSM-7 has no letters for it. Only the
+// description, and then the name, are ever cut; the link is always whole.
+func (t Text) Render(e Event, d Decision) Words {
+	words := Words{Until: e.Time.Add(newsFor)}
+	for _, end := range periodEnds(e, d) {
+		if end.Before(words.Until) {
+			words.Until = end
+		}
+	}
+	words.Now = t.write(e, d, false)
+	words.Later = t.write(e, d, true)
+	return words
+}
+
+// periodEnds returns the ends of the periods that an alert names.
+func periodEnds(e Event, d Decision) (ends []time.Time) {
+	if period := Period(strings.ToLower(e.Period)); e.Kind == Alarm && period.current() != "" {
+		ends = append(ends, period.End(e.Time))
+	}
+	for _, c := range d.Counts {
+		ends = append(ends, c.Period.End(c.Start))
+	}
+	return ends
+}
+
+// write writes one wording. Of several counts it tells the first and the last,
+// or only the first where both do not fit.
+func (t Text) write(e Event, d Decision, later bool) string {
+	counts := d.Counts
+	if len(counts) > 1 {
+		both := []Count{counts[0], counts[len(counts)-1]}
+		if s, ok := t.encode(e, both, later); ok {
+			return s
+		}
+		counts = counts[:1]
+	}
+	if later {
+		if s, ok := t.dated().encode(e, counts, later); ok {
 			return s
 		}
 	}
-	s, _ := t.fit(values, gsm7(t.limit))
+	s, _ := t.encode(e, counts, later)
 	return s
 }
 
-func (t Text) values(a Alert) map[string]string {
-	values := map[string]string{
-		"code":        a.Event.Code,
-		"name":        a.Event.Name(),
-		"description": a.Event.Summary(),
-		"count":       a.occurrence(),
-		"account":     a.Event.Account,
-		"link":        a.Event.Link(),
-		"level":       map[Level]string{Error: "An error", Warning: "A warning", Info: "A notice"}[a.Event.Level],
+// encode fills the text, and reports whether it fits.
+func (t Text) encode(e Event, counts []Count, later bool) (string, bool) {
+	values := t.values(e, counts, later)
+	if t.ucs2 || foreign(values["description"]) {
+		if s, ok := t.fit(maps.Clone(values), ucs2()); ok {
+			return s, true
+		}
 	}
-	if !a.Event.Time.IsZero() {
-		values["time"] = a.Event.Time.UTC().Format(minutes)
+	return t.fit(values, gsm7(t.limit))
+}
+
+func (t Text) values(e Event, counts []Count, later bool) map[string]string {
+	values := map[string]string{
+		"code":        e.Code,
+		"name":        e.Name(),
+		"description": e.Summary(),
+		"count":       occurrence(e, counts, later),
+		"account":     e.Account,
+		"link":        e.Link(),
+		"level":       map[Level]string{Error: "An error", Warning: "A warning", Info: "A notice"}[e.Level],
+	}
+	if !e.Time.IsZero() {
+		values["time"] = e.Time.UTC().Format(minutes)
 	}
 	if count := values["count"]; count != "" && !t.custom {
 		values["count"] = "(" + count + ")"
@@ -146,52 +190,60 @@ func (t Text) fit(values map[string]string, enc encoding) (string, bool) {
 	return s, enc.size(s) <= enc.limit
 }
 
-// fill writes the text with values. An empty value takes its space along.
+// emptied matches the mark of an empty value, and brackets or quotes around it.
+var emptied = regexp.MustCompile(`[(\[<"'][\s\x00]*\x00[\s\x00]*[)\]>"']|\x00`)
+
+// fill writes the text with values. An empty value takes its space along, and
+// its brackets.
 func (t Text) fill(values map[string]string, enc encoding) string {
-	var b strings.Builder
-	for _, p := range t.pieces {
-		b.WriteString(p.words)
-		b.WriteString(values[p.placeholder])
-	}
-	return strings.Join(strings.Fields(enc.fold(b.String())), " ")
+	s := placeholder.ReplaceAllStringFunc(t.template, func(name string) string {
+		return cmp.Or(values[name[1:len(name)-1]], "\x00")
+	})
+	return strings.Join(strings.Fields(enc.fold(emptied.ReplaceAllString(s, ""))), " ")
 }
 
-// occurrence says how often it happened and, when it is no news, at what time.
-func (a Alert) occurrence() string {
-	e, d := a.Event, a.Decision
-	if e.Kind == Alarm {
-		var parts []string
-		if e.Count > 1 {
-			parts = append(parts, fmt.Sprintf("%d %s", e.Count, twilioPeriod(e.Period)))
+// occurrence says how often it happened and, later, when.
+func occurrence(e Event, counts []Count, later bool) string {
+	var parts []string
+	if e.Kind == Alarm && e.Count > 1 {
+		parts = append(parts, fmt.Sprintf("%d %s", e.Count, twilioPeriod(e, later)))
+	}
+	at := e.Time.UTC().Format(minutes)
+	for _, c := range counts {
+		s := Ordinal(c.N)
+		if c.Code == anyCode {
+			s += " of all"
 		}
-		if a.Late && !e.Time.IsZero() {
-			parts = append(parts, e.Time.UTC().Format(minutes))
+		if later {
+			s += " of " + c.Period.past(c.Start)
+		} else {
+			s += " " + c.Period.current()
 		}
-		return strings.Join(parts, ", ")
+		parts = append(parts, s)
+		if c.Period == Daily { // its date is the event's
+			at = e.Time.UTC().Format("15:04 UTC")
+		}
 	}
-	s := Ordinal(d.Count)
-	if d.Together {
-		s += " of all"
+	if later {
+		parts = append(parts, "at "+at)
 	}
-	if a.Late {
-		return fmt.Sprintf("%s of the %s, %s", s, d.Period.unit(), e.Time.UTC().Format(minutes))
-	}
-	return s + " " + d.Period.current()
+	return strings.Join(parts, ", ")
 }
 
 // twilioPeriod puts Twilio's names of periods into words: those of App
 // Monitor triggers, which turn over in UTC, and those of Alarms, which slide.
-func twilioPeriod(period string) string {
-	for p, words := range map[string]string{
-		"daily": Daily.current(), "monthly": Monthly.current(), "yearly": Yearly.current(),
+func twilioPeriod(e Event, later bool) string {
+	if period := Period(strings.ToLower(e.Period)); period.current() != "" {
+		if later {
+			return "in " + period.past(period.Start(e.Time))
+		}
+		return period.current()
+	}
+	words := map[string]string{
 		"FIVE_MINS": "in 5 minutes", "FIFTEEN_MINS": "in 15 minutes", "ONE_HOUR": "in an hour",
 		"TWELVE_HOURS": "in 12 hours", "ONE_DAY": "in a day",
-	} {
-		if strings.EqualFold(p, period) {
-			return words
-		}
 	}
-	return "so far"
+	return cmp.Or(words[strings.ToUpper(e.Period)], "so far")
 }
 
 // CodeCount is how many alerts of a code were held back.
@@ -202,7 +254,7 @@ type CodeCount struct {
 
 // HeldText writes the SMS that tells of alerts held back since a time: how
 // many, and the most frequent codes.
-func HeldText(counts []CodeCount, since time.Time) string {
+func HeldText(counts []CodeCount, since time.Time) Words {
 	counts = slices.Clone(counts)
 	slices.SortFunc(counts, func(a, b CodeCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code))
@@ -236,5 +288,8 @@ func HeldText(counts []CodeCount, since time.Time) string {
 	if all == 1 {
 		noun = "alert"
 	}
-	return fmt.Sprintf("%d %s held back since %s%s %s", all, noun, since.UTC().Format("15:04"), list, IndexLink)
+	write := func(layout string) string {
+		return fmt.Sprintf("%d %s held back since %s%s %s", all, noun, since.UTC().Format(layout), list, IndexLink)
+	}
+	return Words{Now: write("15:04 UTC"), Later: write(minutes), Until: Daily.End(since)}
 }

@@ -14,7 +14,7 @@ var aTuesday = time.Date(2022, time.August, 9, 16, 51, 20, 0, time.UTC)
 
 // alarm returns the alert of an alarm that Twilio sent with these fields,
 // written as name, value, name, value.
-func alarm(t *testing.T, fields ...string) Alert {
+func alarm(t *testing.T, fields ...string) told {
 	t.Helper()
 	form := make(url.Values)
 	for i := 0; i < len(fields); i += 2 {
@@ -24,25 +24,59 @@ func alarm(t *testing.T, fields ...string) Alert {
 	if err != nil {
 		t.Fatalf("ParseForm(%v): %v", form, err)
 	}
-	return Alert{Event: e, Decision: Decision{Alert: true}}
+	return told{Event: e, Decision: Decision{Alert: true}}
 }
 
 // counted returns the alert of an 11200 that we counted ourselves.
-func counted(d Decision) Alert {
+func counted(d Decision) told {
 	d.Alert = true
-	return Alert{
+	return told{
 		Event:    Event{Kind: Debugger, Code: "11200", Level: Error, Description: "Bad Gateway", Time: aTuesday},
 		Decision: d,
 	}
 }
 
+// told is an event that alerts, as it is told now or later.
+type told struct {
+	Event    Event
+	Decision Decision
+	later    bool
+}
+
+// in returns the SMS that text makes of it.
+func (a told) in(text Text) string {
+	words := text.Render(a.Event, a.Decision)
+	if a.later {
+		return words.Later
+	}
+	return words.Now
+}
+
+// count returns the decision of the nth event of a period.
+func count(n int64, period Period) Decision {
+	return Decision{Alert: true, Counts: []Count{{Counter{Code: "11200", Period: period, Start: period.Start(aTuesday)}, n}}}
+}
+
+// countOfAll returns the decision of the nth event of all.
+func countOfAll(n int64, period Period) Decision {
+	d := count(n, period)
+	d.Counts[0].Code = anyCode
+	return d
+}
+
+// both returns the decision of an event that is due in two counters.
+func both(a, b Decision) Decision {
+	a.Counts = append(a.Counts, b.Counts...)
+	return a
+}
+
 func TestDefaultText(t *testing.T) {
 	t.Parallel()
-	late := func(a Alert) Alert { a.Late = true; return a }
+	late := func(a told) told { a.later = true; return a }
 	const link = "https://www.twilio.com/docs/api/errors"
 	tests := []struct {
 		name  string
-		alert Alert
+		alert told
 		want  string
 	}{
 		{"the recipe's curl", alarm(t, "ErrorCode", "11200", "Description", "HTTP retrieval failure"),
@@ -70,30 +104,36 @@ func TestDefaultText(t *testing.T) {
 		{"a description that only begins with any", alarm(t, "ErrorCode", "11200", "Description", "Any answer was too late"),
 			"An error on your Twilio app occurred! 11200 Any answer was too late " + link + "/11200"},
 		{"a late alarm", late(alarm(t, "ErrorCode", "11200", "DateFired", "Tue, 09 Aug 2022 16:51:20 +0000")),
-			"An error on your Twilio app occurred! 11200 HTTP retrieval failure (2022-08-09 16:51 UTC) " + link + "/11200"},
+			"An error on your Twilio app occurred! 11200 HTTP retrieval failure (at 2022-08-09 16:51 UTC) " + link + "/11200"},
 		{"a late alarm that Twilio counted", late(alarm(t, "ErrorCode", "11200", "CurrentValue", "55", "TimePeriod", "ONE_DAY", "DateFired", "Tue, 09 Aug 2022 16:51:20 +0000")),
-			"An error on your Twilio app occurred! 11200 HTTP retrieval failure (55 in a day, 2022-08-09 16:51 UTC) " + link + "/11200"},
-		{"a late alarm without a date", late(alarm(t, "ErrorCode", "11200")),
-			"An error on your Twilio app occurred! 11200 HTTP retrieval failure " + link + "/11200"},
-		{"our first of the day", counted(Decision{Count: 1, Period: Daily}),
+			"An error on your Twilio app occurred! 11200 HTTP retrieval failure (55 in a day, at 2022-08-09 16:51 UTC) " + link + "/11200"},
+		{"our first of the day", counted(count(1, Daily)),
 			"An error on your Twilio app occurred! 11200 Bad Gateway (1st today) " + link + "/11200"},
-		{"our tenth of the hour", counted(Decision{Count: 10, Period: Hourly}),
+		{"our tenth of the hour", counted(count(10, Hourly)),
 			"An error on your Twilio app occurred! 11200 Bad Gateway (10th this hour) " + link + "/11200"},
-		{"our 22nd of the month", counted(Decision{Count: 22, Period: Monthly}),
+		{"our 22nd of the month", counted(count(22, Monthly)),
 			"An error on your Twilio app occurred! 11200 Bad Gateway (22nd this month) " + link + "/11200"},
-		{"our 113th of the year", counted(Decision{Count: 113, Period: Yearly}),
+		{"our 113th of the year", counted(count(113, Yearly)),
 			"An error on your Twilio app occurred! 11200 Bad Gateway (113th this year) " + link + "/11200"},
-		{"the 1000th of all", counted(Decision{Count: 1000, Period: Daily, Together: true}),
+		{"the 1000th of all", counted(countOfAll(1000, Daily)),
 			"An error on your Twilio app occurred! 11200 Bad Gateway (1000th of all today) " + link + "/11200"},
-		{"late", late(counted(Decision{Count: 3, Period: Daily})),
-			"An error on your Twilio app occurred! 11200 Bad Gateway (3rd of the day, 2022-08-09 16:51 UTC) " + link + "/11200"},
-		{"late, of all", late(counted(Decision{Count: 100, Period: Monthly, Together: true})),
-			"An error on your Twilio app occurred! 11200 Bad Gateway (100th of all of the month, 2022-08-09 16:51 UTC) " + link + "/11200"},
+		{"late", late(counted(count(3, Daily))),
+			"An error on your Twilio app occurred! 11200 Bad Gateway (3rd of 2022-08-09, at 16:51 UTC) " + link + "/11200"},
+		{"late, of all", late(counted(countOfAll(100, Monthly))),
+			"An error on your Twilio app occurred! 11200 Bad Gateway (100th of all of 2022-08, at 2022-08-09 16:51 UTC) " + link + "/11200"},
+		{"late, of the hour", late(counted(count(3, Hourly))),
+			"An error on your Twilio app occurred! 11200 Bad Gateway (3rd of its hour, at 2022-08-09 16:51 UTC) " + link + "/11200"},
+		{"due for its code and for all", counted(both(count(1, Daily), countOfAll(3, Daily))),
+			"An error on your Twilio app occurred! 11200 Bad Gateway (1st today, 3rd of all today) " + link + "/11200"},
+		{"late, due for its code and for all", late(counted(both(count(1, Daily), countOfAll(3, Daily)))),
+			"An error on your Twilio app occurred! 11200 Bad Gateway (1st of 2022-08-09, 3rd of all of 2022-08-09, at 16:51 UTC) " + link + "/11200"},
+		{"a late trigger of 2014", late(alarm(t, "ErrorCode", "11200", "CurrentValue", "10", "TimePeriod", "daily", "DateFired", "Tue, 09 Aug 2022 16:51:20 +0000")),
+			"An error on your Twilio app occurred! 11200 HTTP retrieval failure (10 in 2022-08-09, at 2022-08-09 16:51 UTC) " + link + "/11200"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := DefaultText().Render(tt.alert)
+			got := tt.alert.in(DefaultText())
 			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -104,10 +144,10 @@ func TestDefaultText(t *testing.T) {
 
 func TestLateTextIsInUTC(t *testing.T) {
 	t.Parallel()
-	a := counted(Decision{Count: 1, Period: Daily})
-	a.Late = true
+	a := counted(count(1, Daily))
+	a.later = true
 	a.Event.Time = aTuesday.In(time.FixedZone("Tokyo", 9*60*60))
-	if got, want := DefaultText().Render(a), "2022-08-09 16:51 UTC"; !strings.Contains(got, want) {
+	if got, want := a.in(DefaultText()), "of 2022-08-09, at 16:51 UTC"; !strings.Contains(got, want) {
 		t.Errorf("%s does not say %s", got, want)
 	}
 }
@@ -138,7 +178,7 @@ func TestTwilioCounted(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.count+" "+tt.period, func(t *testing.T) {
 			t.Parallel()
-			got := DefaultText().Render(alarm(t, "ErrorCode", "11200", "CurrentValue", tt.count, "TimePeriod", tt.period))
+			got := alarm(t, "ErrorCode", "11200", "CurrentValue", tt.count, "TimePeriod", tt.period).in(DefaultText())
 			want := "An error on your Twilio app occurred! 11200 HTTP retrieval failure " + tt.want + "https://www.twilio.com/docs/api/errors/11200"
 			if got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
@@ -204,7 +244,7 @@ func TestDescriptionFits(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := DefaultText().Render(alarm(t, "ErrorCode", "11200", "Description", tt.description))
+			got := alarm(t, "ErrorCode", "11200", "Description", tt.description).in(DefaultText())
 			want := strings.TrimSpace(before+tt.want) + after
 			if got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
@@ -223,17 +263,18 @@ func TestDescriptionFits(t *testing.T) {
 
 func TestAlertText(t *testing.T) {
 	t.Parallel()
+	late := func(a told) told { a.later = true; return a }
 	const link = "https://www.twilio.com/docs/api/errors/11200"
-	badGateway := counted(Decision{Count: 10, Period: Daily})
+	badGateway := counted(count(10, Daily))
 	badGateway.Event.Account = "AC0123456789abcdef0123456789abcdef"
-	describe := func(description string) Alert {
+	describe := func(description string) told {
 		a := badGateway
 		a.Event.Description = description
 		return a
 	}
 	tests := []struct {
 		name, text string
-		alert      Alert
+		alert      told
 		want       string
 	}{
 		{"empty is the default", "", badGateway,
@@ -252,7 +293,12 @@ func TestAlertText(t *testing.T) {
 		{"a long {description} fills 320 septets", "{description} {link}", describe(strings.Repeat("x", 500)),
 			strings.Repeat("x", 272) + "... " + link},
 		{"an empty value takes its space along", "{code} {time} {link}", alarm(t, "ErrorCode", "11200"), "11200 " + link},
-		{"a brace by itself", "{ {code} } {link}", badGateway, ""},
+		{"an empty value takes its brackets along", "errors ({count}) [{time}] {link}", alarm(t, "ErrorCode", "11200"), "errors " + link},
+		{"brackets of somebody's own stay", "f() ({description}) {link}", describe("g() failed"), "f() (g() failed) " + link},
+		{"late, without {count} and {time}", "{code} {description} {link}", late(badGateway), "11200 Bad Gateway (2022-08-09 16:51 UTC) " + link},
+		{"late, with {time}", "{code} {time} {link}", late(badGateway), "11200 2022-08-09 16:51 UTC " + link},
+		{"late, with {count}", "{code} {count} {link}", late(badGateway), "11200 10th of 2022-08-09, at 16:51 UTC " + link},
+		{"a brace by itself", "{ {code} } {link}", badGateway, "{ 11200 } " + link},
 		{"a brace that is never closed", "{code} { here", badGateway, "11200 { here " + link},
 		{"a brace that is never opened", "{code} } here", badGateway, "11200 } here " + link},
 		{"line breaks become spaces", "Twilio\n{code}\r\n{link}", badGateway, "Twilio 11200 " + link},
@@ -280,7 +326,7 @@ func TestAlertText(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := text.Render(tt.alert)
+			got := tt.alert.in(text)
 			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -296,7 +342,7 @@ func TestAlertTextRefused(t *testing.T) {
 		{"a name in capitals", "{Link}", "unknown {Link}"},
 		{"a name with spaces", "{ link }", "unknown { link }"},
 		{"an empty name", "{}", "unknown {"},
-		{"a template of Go", "{{.Code}}", "unknown {{.Code}"},
+		{"a template of Go", "{{.Code}}", "unknown {.Code}"},
 		{"too many words", strings.Repeat("w", 320), "too long by 46 characters, beside the description: shorten its words"},
 		{"too many words for UCS-2", "🚨" + strings.Repeat("w", 100), "too long by 14 characters, beside the description: shorten its words"},
 		{"too many links", strings.Repeat("{link} ", 7), "too long by"},
@@ -323,27 +369,35 @@ func TestHeldText(t *testing.T) {
 		want   string
 	}{
 		{"many codes", []CodeCount{{"30003", 1}, {"11200", 21}, {"11205", 4}, {"30007", 9}, {"21211", 2}}, since,
-			"37 alerts held back since 14:05: 11200 x21, 30007 x9, and 7 others"},
+			"37 alerts held back since 14:05 UTC: 11200 x21, 30007 x9, and 7 others"},
 		{"three codes are all named", []CodeCount{{"30003", 1}, {"11200", 21}, {"30007", 9}}, since,
-			"31 alerts held back since 14:05: 11200 x21, 30007 x9, 30003 x1"},
-		{"one code", []CodeCount{{"11200", 21}}, since, "21 alerts held back since 14:05: 11200 x21"},
-		{"one alert", []CodeCount{{"11200", 1}}, since, "1 alert held back since 14:05: 11200 x1"},
-		{"equal counts by code", []CodeCount{{"30003", 2}, {"11200", 2}}, since, "4 alerts held back since 14:05: 11200 x2, 30003 x2"},
-		{"alerts without a code are others", []CodeCount{{"", 5}, {"11200", 2}}, since, "7 alerts held back since 14:05: 11200 x2, and 5 others"},
-		{"one other", []CodeCount{{"", 1}, {"11200", 2}}, since, "3 alerts held back since 14:05: 11200 x2, and 1 other"},
-		{"no code at all", []CodeCount{{"", 5}}, since, "5 alerts held back since 14:05"},
-		{"another time zone", []CodeCount{{"11200", 2}}, since.In(time.FixedZone("Delhi", 5*60*60+30*60)), "2 alerts held back since 14:05: 11200 x2"},
-		{"a storm", []CodeCount{{"111111", 1e12}, {"222222", 1e12}, {"333333", 1e12}, {"444444", 1e12}}, since,
-			"4000000000000 alerts held back since 14:05: 111111 x1000000000000, 222222 x1000000000000, and 2000000000000 others"},
+			"31 alerts held back since 14:05 UTC: 11200 x21, 30007 x9, 30003 x1"},
+		{"one code", []CodeCount{{"11200", 21}}, since, "21 alerts held back since 14:05 UTC: 11200 x21"},
+		{"one alert", []CodeCount{{"11200", 1}}, since, "1 alert held back since 14:05 UTC: 11200 x1"},
+		{"equal counts by code", []CodeCount{{"30003", 2}, {"11200", 2}}, since, "4 alerts held back since 14:05 UTC: 11200 x2, 30003 x2"},
+		{"alerts without a code are others", []CodeCount{{"", 5}, {"11200", 2}}, since, "7 alerts held back since 14:05 UTC: 11200 x2, and 5 others"},
+		{"one other", []CodeCount{{"", 1}, {"11200", 2}}, since, "3 alerts held back since 14:05 UTC: 11200 x2, and 1 other"},
+		{"no code at all", []CodeCount{{"", 5}}, since, "5 alerts held back since 14:05 UTC"},
+		{"another time zone", []CodeCount{{"11200", 2}}, since.In(time.FixedZone("Delhi", 5*60*60+30*60)), "2 alerts held back since 14:05 UTC: 11200 x2"},
+		{"a storm", []CodeCount{{"111111", 1e9}, {"222222", 1e9}, {"333333", 1e9}, {"444444", 1e9}}, since,
+			"4000000000 alerts held back since 14:05 UTC: 111111 x1000000000, 222222 x1000000000, and 2000000000 others"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := HeldText(tt.counts, tt.since)
+			words := HeldText(tt.counts, tt.since)
+			got := words.Now
 			if want := tt.want + " https://www.twilio.com/docs/api/errors"; got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 			checkSMS(t, got, 160)
+			checkSMS(t, words.Later, 160)
+			if later := strings.Replace(got, "14:05", "2026-11-23 14:05", 1); words.Later != later {
+				t.Errorf("got, on another day, %s\nwant %s", words.Later, later)
+			}
+			if want := time.Date(2026, time.November, 24, 0, 0, 0, 0, time.UTC); !words.Until.Equal(want) {
+				t.Errorf("the time without a date is true until %s, want %s", words.Until, want)
+			}
 		})
 	}
 }
@@ -387,16 +441,16 @@ func FuzzRender(f *testing.F) {
 	f.Add("999999", strings.Repeat("👨\u200d👩\u200d👧", 40), "{description} {description}", int64(999_999_999_999), true, false)
 	f.Add("11200/../..", "https：⁄⁄example.com https:/\u0301/example.com \u202egro.elpmaxe", "{link}{name}", int64(-1), false, false)
 	f.Add("30003", "\xff\xfe\x00 あ\xff", "e\u0301 { } {count}", int64(0), false, true)
-	f.Fuzz(func(t *testing.T, code, description, template string, count int64, late, ours bool) {
+	f.Fuzz(func(t *testing.T, code, description, template string, n int64, late, ours bool) {
 		a := alarm(t, "AppMonitorTriggerSid", "AK", "ErrorCode", code, "Description", description)
-		a.Event.Count, a.Late, a.Event.Time = count, late, aTuesday
+		a.Event.Count, a.later, a.Event.Time = n, late, aTuesday
 		if ours {
 			a.Event.Kind = Debugger
 			a.Event.Account = "AC0123456789abcdef0123456789abcdef"
-			a.Decision = Decision{Alert: true, Count: min(max(count, 1), 1e9), Period: Monthly, Together: true}
+			a.Decision = both(count(min(max(n, 1), 1e9), Hourly), countOfAll(min(max(n, 1), 1e9), Hourly))
 		}
 
-		got := DefaultText().Render(a)
+		got := a.in(DefaultText())
 		checkSMS(t, got, 160)
 		if !strings.HasSuffix(got, " "+a.Event.Link()) || strings.Count(got, "://") != 1 {
 			t.Errorf("%q does not end in the one link %s", got, a.Event.Link())
@@ -406,7 +460,7 @@ func FuzzRender(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got = text.Render(a)
+		got = a.in(text)
 		checkSMS(t, got, 320)
 		if !strings.Contains(got, a.Event.Link()) {
 			t.Errorf("%q does not contain the link %s", got, a.Event.Link())

@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,22 +39,46 @@ func (p Period) Start(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 }
 
-// current returns the period in the words of somebody who lives in it.
+// End returns the end of the period that holds t, in UTC.
+func (p Period) End(t time.Time) time.Time {
+	start := p.Start(t)
+	switch p {
+	case Hourly:
+		return start.Add(time.Hour)
+	case Monthly:
+		return start.AddDate(0, 1, 0)
+	case Yearly:
+		return start.AddDate(1, 0, 0)
+	}
+	return start.AddDate(0, 0, 1)
+}
+
+// current names the running period, "" if p is not one.
 func (p Period) current() string {
 	switch p {
 	case Hourly:
 		return "this hour"
+	case Daily:
+		return "today"
 	case Monthly:
 		return "this month"
 	case Yearly:
 		return "this year"
 	}
-	return "today"
+	return ""
 }
 
-// unit returns the period as a noun.
-func (p Period) unit() string {
-	return map[Period]string{Hourly: "hour", Daily: "day", Monthly: "month", Yearly: "year"}[p]
+// past names the period that began at start, once it may be over.
+func (p Period) past(start time.Time) string {
+	switch p {
+	case Hourly:
+		return "its hour"
+	case Monthly:
+		return start.Format("2006-01")
+	case Yearly:
+		return start.Format("2006")
+	}
+	return start.Format(time.DateOnly)
 }
 
 // The subjects of a trigger besides the code itself.
@@ -66,17 +91,12 @@ const (
 // alert.
 type Trigger struct {
 	Subjects []string // "*", "any", or codes
-	At       []int64  // fires when the count reaches each of these, ascending
-	Every    int64    // fires at each multiple, where above 0
-	Period   Period   // neither At nor Every: counts, but never fires
+	At       []int64  // due when the count reaches each of these, ascending
+	Every    int64    // due at each multiple, where above 0
+	Period   Period   // neither At nor Every: counts, but is never due
 }
 
-// fires reports whether the count n makes an alert.
-func (t Trigger) fires(n int64) bool {
-	return t.Every > 0 && n%t.Every == 0 || slices.Contains(t.At, n)
-}
-
-// next returns the count above n at which the trigger fires next, or 0.
+// next returns the count above n at which the trigger is due next, or 0.
 func (t Trigger) next(n int64) int64 {
 	if t.Every > 0 {
 		return (n/t.Every + 1) * t.Every
@@ -89,7 +109,7 @@ func (t Trigger) next(n int64) int64 {
 	return 0
 }
 
-// last returns the highest count up to n at which the trigger fires, or 0.
+// last returns the highest count up to n at which the trigger is due, or 0.
 func (t Trigger) last(n int64) int64 {
 	if t.Every > 0 {
 		return n / t.Every * t.Every
@@ -117,133 +137,85 @@ type Triggers struct {
 //
 //	11200 at 1 hourly; 13226 every 1; any at 1000 daily; 30003,30005 never
 //
-// and reports every mistake with its position and what was expected there.
+// and reports every mistake with the rule it is in and what was expected there.
 func ParseTriggers(s string) (Triggers, error) {
 	var triggers Triggers
 	var mistakes []error
-	offset := 0
 	for rule := range strings.SplitSeq(s, ";") {
-		ws := words(rule, offset)
-		trigger, mistake := parseTrigger(ws, offset+len(rule))
-		offset += len(rule) + 1
-		if mistake != nil {
-			mistakes = append(mistakes, mistake)
-			continue
-		}
+		trigger, err := parseTrigger(strings.Fields(rule))
 		for _, subject := range trigger.Subjects {
-			if other := triggers.find(subject, trigger.Period); other != nil {
-				mistakes = append(mistakes, fmt.Errorf("position %d: %s has two rules for the same period; join them into one", ws[0].at, subject))
+			if triggers.has(subject, trigger.Period) {
+				err = fmt.Errorf("%s has two rules for the same period; join them into one", subject)
 			}
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("rule %q: %w", strings.TrimSpace(rule), err))
+			continue
 		}
 		triggers.Rules = append(triggers.Rules, trigger)
 	}
 	return triggers, errors.Join(mistakes...)
 }
 
-// find returns the rule that names subject for period, or nil.
-func (t Triggers) find(subject string, period Period) *Trigger {
-	for i, rule := range t.Rules {
-		if rule.Period == period && slices.Contains(rule.Subjects, subject) {
-			return &t.Rules[i]
-		}
-	}
-	return nil
+// has reports whether a rule names subject for period.
+func (t Triggers) has(subject string, period Period) bool {
+	return slices.ContainsFunc(t.Rules, func(rule Trigger) bool { return rule.Period == period && slices.Contains(rule.Subjects, subject) })
 }
 
-// word is a word of a rule and its position, counted from 1.
-type word struct {
-	text string
-	at   int
-}
-
-func words(rule string, offset int) []word {
-	var all []word
-	for i := 0; i < len(rule); {
-		rest := strings.TrimLeft(rule[i:], " \t\n")
-		i = len(rule) - len(rest)
-		if rest == "" {
-			break
+// parseTrigger reads the words of one rule: subjects, condition, period.
+func parseTrigger(words []string) (Trigger, error) {
+	take := func() string {
+		if len(words) == 0 {
+			return ""
 		}
-		text := rest
-		if end := strings.IndexAny(rest, " \t\n"); end >= 0 {
-			text = rest[:end]
-		}
-		all = append(all, word{text, offset + i + 1})
-		i += len(text)
-	}
-	return all
-}
-
-// parseTrigger reads one rule: subjects, condition, period. End is the
-// position after its last character.
-func parseTrigger(ws []word, end int) (Trigger, error) {
-	take := func() word {
-		if len(ws) == 0 {
-			return word{"", end + 1}
-		}
-		w := ws[0]
-		ws = ws[1:]
-		return w
+		word := words[0]
+		words = words[1:]
+		return word
 	}
 	trigger := Trigger{Period: Daily}
-	subjects := take()
-	trigger.Subjects = strings.Split(subjects.text, ",")
-	for _, subject := range trigger.Subjects {
+	subjects := strings.Split(take(), ",")
+	for _, subject := range subjects {
 		single := subject == eachCode || subject == anyCode
-		if parseCode(subject) == "" && !(single && len(trigger.Subjects) == 1) {
-			return Trigger{}, unexpected(subjects, `"*", "any" or codes such as 11200,13226`)
+		if parseCode(subject) == "" && !(single && len(subjects) == 1) {
+			return Trigger{}, errors.New(`expected "*", "any" or codes such as 11200,13226`)
 		}
 	}
-	condition := take()
-	switch condition.text {
+	switch take() {
 	case "at":
-		values := take()
-		for value := range strings.SplitSeq(values.text, ",") {
-			n, err := parseCount(value)
-			if err != nil {
-				return Trigger{}, unexpected(values, "counts such as 1,10,100")
+		for value := range strings.SplitSeq(take(), ",") {
+			n, ok := parseCount(value)
+			if !ok {
+				return Trigger{}, errors.New(`expected counts such as 1,10,100 after "at"`)
 			}
 			trigger.At = append(trigger.At, n)
 		}
 		slices.Sort(trigger.At)
 		trigger.At = slices.Compact(trigger.At)
 	case "every":
-		value := take()
-		n, err := parseCount(value.text)
-		if err != nil {
-			return Trigger{}, unexpected(value, "a count such as 100")
+		n, ok := parseCount(take())
+		if !ok {
+			return Trigger{}, errors.New(`expected a count such as 100 after "every"`)
 		}
 		trigger.Every = n
 	case "never":
 	default:
-		return Trigger{}, unexpected(condition, `"at", "every" or "never"`)
+		return Trigger{}, errors.New(`expected "at", "every" or "never"`)
 	}
-	if period := take(); period.text != "" {
-		trigger.Period = Period(period.text)
-		if trigger.Period.unit() == "" {
-			return Trigger{}, unexpected(period, "hourly, daily, monthly or yearly")
-		}
+	trigger.Period = Period(cmp.Or(take(), string(Daily)))
+	if trigger.Period.current() == "" {
+		return Trigger{}, errors.New("expected hourly, daily, monthly or yearly")
 	}
-	if rest := take(); rest.text != "" {
-		return Trigger{}, unexpected(rest, `";" and the next rule`)
+	if rest := take(); rest != "" {
+		return Trigger{}, fmt.Errorf(`expected ";" before %q`, rest)
 	}
+	trigger.Subjects = subjects
 	return trigger, nil
 }
 
 // parseCount reads a count between 1 and a billion.
-func parseCount(s string) (int64, error) {
+func parseCount(s string) (n int64, ok bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 1 || n > 1e9 || leadingDigits(s) != s {
-		return 0, fmt.Errorf("%q is no count", s)
-	}
-	return n, nil
-}
-
-func unexpected(got word, want string) error {
-	if got.text == "" {
-		return fmt.Errorf("position %d: expected %s, got the end of the rule", got.at, want)
-	}
-	return fmt.Errorf("position %d: expected %s, got %q", got.at, want, got.text)
+	return n, err == nil && n >= 1 && n <= 1e9 && leadingDigits(s) == s
 }
 
 // Counter names a count: how many events of a code an account had in the
@@ -253,6 +225,12 @@ type Counter struct {
 	Code    string // "any" for all together
 	Period  Period
 	Start   time.Time
+}
+
+// Tally is what a counter keeps.
+type Tally struct {
+	N       int64 // how many events it counted
+	Alerted int64 // up to which count its alerts have been told
 }
 
 // rulesFor returns the rules that look at e: those that name its code, or
@@ -299,90 +277,101 @@ func (t Triggers) Counters(e Event) []Counter {
 type Decision struct {
 	// Alert is whether a phone should ring.
 	Alert bool
-	// Count is the count that decided, Period its period; zero where nothing
-	// counted or Twilio did.
-	Count  int64
-	Period Period
-	// Together is whether Count is that of all codes.
-	Together bool
+	// Counts are what made it alert, one for each rule that is due; none where
+	// Twilio counted.
+	Counts []Count
 	// Reason says why there is no alert.
 	Reason string
 }
 
-// Decide decides the events of one delivery, in order. Count returns the
-// value of a counter after one more event. Where a delivery reaches several
-// values of one trigger, only the last of them alerts.
-func (t Triggers) Decide(events []Event, count func(Counter) int64) []Decision {
+// Count is a counter and the number that an event has in it.
+type Count struct {
+	Counter
+	N int64
+}
+
+// Decide decides the events of one delivery, in order, and counts them in
+// tallies. Quiet says why an event must not ring whatever its count, or "".
+//
+// A rule is due when the highest of its values that the counter has reached is
+// above what was alerted. An event that must not ring leaves it due, for the
+// next event of the counter. Of several events of the delivery that a rule is
+// due at, only the last alerts.
+func (t Triggers) Decide(events []Event, tallies map[Counter]Tally, quiet func(Event) string) []Decision {
 	decisions := make([]Decision, len(events))
-	fired := make(map[Counter]int)
+	var ringing map[Counter]int // the event that tells of a counter
 	for i, e := range events {
-		d, by := t.decide(e, count)
+		d := t.decide(e, tallies, quiet(e))
 		decisions[i] = d
-		if !d.Alert || e.Kind == Alarm {
-			continue
+		for _, c := range d.Counts {
+			if before, ok := ringing[c.Counter]; ok {
+				decisions[before].pass(c)
+			}
+			if ringing == nil {
+				ringing = make(map[Counter]int)
+			}
+			ringing[c.Counter] = i
 		}
-		if earlier, ok := fired[by]; ok {
-			decisions[earlier].Alert = false
-			decisions[earlier].Reason = fmt.Sprintf("part of the alert for the %s", Ordinal(d.Count))
-		}
-		fired[by] = i
 	}
 	return decisions
 }
 
-// decide decides one event, and says which counter made it alert.
-func (t Triggers) decide(e Event, count func(Counter) int64) (Decision, Counter) {
-	switch {
-	case e.Kind == Alarm:
-		return Decision{Alert: true}, Counter{}
-	case e.Kind == Other:
-		return Decision{Reason: "no error: " + e.Description}, Counter{}
+// pass leaves a counter to a later event of the same delivery.
+func (d *Decision) pass(to Count) {
+	d.Counts = slices.DeleteFunc(d.Counts, func(c Count) bool { return c.Counter == to.Counter })
+	if len(d.Counts) == 0 {
+		d.Alert, d.Reason = false, "part of the alert for the "+Ordinal(to.N)
 	}
-	rules := t.rulesFor(e)
-	var best Decision
-	var by Counter
-	for _, rule := range rules { // each has a counter of its own, see ParseTriggers
-		c := rule.counter(e)
-		if d := rule.decide(e, count(c)); by == (Counter{}) || d.Alert && !best.Alert {
-			best, by = d, c
-		}
-	}
-	if len(rules) == 0 {
-		best.Reason = fmt.Sprintf("%s %s, counted nowhere", e.Level, e.label())
-	}
-	return best, by
 }
 
-// decide decides e by one rule, for which it is the nth.
-func (t Trigger) decide(e Event, n int64) Decision {
-	d := Decision{Alert: t.fires(n), Count: n, Period: t.Period, Together: t.Subjects[0] == anyCode}
-	what := e.label()
-	if d.Together {
-		what = "of all errors"
+// decide counts and decides one event, which must not ring if quiet is not "".
+func (t Triggers) decide(e Event, tallies map[Counter]Tally, quiet string) Decision {
+	switch {
+	case e.Kind == Alarm:
+		return Decision{Alert: quiet == "", Reason: quiet}
+	case e.Kind == Other:
+		return Decision{Reason: "no error: " + e.Description}
 	}
-	switch next := t.next(n); {
-	case d.Alert:
-	case t.never():
-		d.Reason = e.label() + " never alerts"
-	case next > 0:
-		d.Reason = Ordinal(n) + " " + what + " " + t.Period.current() + ", next alert at the " + Ordinal(next)
-	default:
-		d.Reason = Ordinal(n) + " " + what + " " + t.Period.current() + ", no more alerts " + t.Period.current()
+	rules := t.rulesFor(e)
+	if len(rules) == 0 {
+		return Decision{Reason: fmt.Sprintf("%s %s, counted nowhere", e.Level, e.label())}
+	}
+	var d Decision
+	for i, rule := range rules { // each has a counter of its own, see ParseTriggers
+		c := rule.counter(e)
+		tally := tallies[c]
+		tally.N++
+		due := rule.last(tally.N)
+		switch {
+		case due > tally.Alerted && quiet == "":
+			tally.Alerted = due
+			d.Counts = append(d.Counts, Count{c, tally.N})
+		case due > tally.Alerted:
+			d.Reason = quiet
+		case i == 0:
+			d.Reason = rule.reason(e, tally.N)
+		}
+		tallies[c] = tally
+	}
+	if len(d.Counts) > 0 {
+		d.Alert, d.Reason = true, ""
 	}
 	return d
 }
 
-// Missed returns the decision that an event like e has missed, because e was
-// counted and alerted in its place and then taken back. Counts are those of
-// e's counters without it.
-func (t Triggers) Missed(e Event, counts map[Counter]int64) (Decision, bool) {
-	for _, rule := range t.rulesFor(e) {
-		n := counts[rule.counter(e)]
-		if fired := rule.last(n + 1); fired > 0 && fired <= n {
-			return Decision{Alert: true, Count: fired, Period: rule.Period, Together: rule.Subjects[0] == anyCode}, true
-		}
+// reason says why e, the nth of its rule, makes no alert.
+func (t Trigger) reason(e Event, n int64) string {
+	what, current := e.label(), t.Period.current()
+	if t.Subjects[0] == anyCode {
+		what = "of all errors"
 	}
-	return Decision{}, false
+	switch next := t.next(n); {
+	case t.never():
+		return e.label() + " never alerts"
+	case next > 0:
+		return Ordinal(n) + " " + what + " " + current + ", next alert at the " + Ordinal(next)
+	}
+	return Ordinal(n) + " " + what + " " + current + ", no more alerts " + current
 }
 
 // label names the event in a reason.

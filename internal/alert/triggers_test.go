@@ -2,6 +2,7 @@ package alert
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,50 +54,46 @@ func TestParseTriggers(t *testing.T) {
 func TestParseTriggersMistakes(t *testing.T) {
 	t.Parallel()
 	const (
-		subjects  = `expected "*", "any" or codes such as 11200,13226, got `
-		condition = `expected "at", "every" or "never", got `
-		counts    = "expected counts such as 1,10,100, got "
-		count     = "expected a count such as 100, got "
-		period    = "expected hourly, daily, monthly or yearly, got "
-		next      = `expected ";" and the next rule, got `
-		end       = "the end of the rule"
+		subjects  = `expected "*", "any" or codes such as 11200,13226`
+		condition = `expected "at", "every" or "never"`
+		counts    = `expected counts such as 1,10,100 after "at"`
+		count     = `expected a count such as 100 after "every"`
+		period    = "expected hourly, daily, monthly or yearly"
 	)
 	tests := []struct{ name, rules, want string }{
-		{"nothing", "", "position 1: " + subjects + end},
-		{"spaces", "  ", "position 3: " + subjects + end},
-		{"a semicolon at the end", "* at 1;", "position 8: " + subjects + end},
-		{"two semicolons", "* at 1;; any at 2", "position 8: " + subjects + end},
-		{"no code", "error at 1", "position 1: " + subjects + `"error"`},
-		{"a short code", "12 at 1", "position 1: " + subjects + `"12"`},
-		{"a code of Unicode digits", "١١٢٠٠ at 1", "position 1: " + subjects + `"١١٢٠٠"`},
-		{"a star among codes", "11200,* at 1", "position 1: " + subjects + `"11200,*"`},
-		{"any among codes", "any,11200 at 1", "position 1: " + subjects + `"any,11200"`},
-		{"a comma at the end of the codes", "11200, at 1", "position 1: " + subjects + `"11200,"`},
-		{"no condition", "*", "position 2: " + condition + end},
-		{"another condition", "* on 1", "position 3: " + condition + `"on"`},
-		{"a condition in capitals", "* AT 1", "position 3: " + condition + `"AT"`},
-		{"no counts", "* at", "position 5: " + counts + end},
-		{"no counts, but a period", "* at daily", "position 6: " + counts + `"daily"`},
-		{"a space among counts", "* at 1, 10", "position 6: " + counts + `"1,"`},
-		{"a count of zero", "* at 0", "position 6: " + counts + `"0"`},
-		{"a negative count", "* at -1", "position 6: " + counts + `"-1"`},
-		{"a signed count", "* at +1", "position 6: " + counts + `"+1"`},
-		{"a fraction", "* at 1.5", "position 6: " + counts + `"1.5"`},
-		{"a count above a billion", "* at 1000000001", "position 6: " + counts + `"1000000001"`},
-		{"a count beyond all numbers", "* at 99999999999999999999", "position 6: " + counts + `"99999999999999999999"`},
-		{"every nothing", "* every", "position 8: " + count + end},
-		{"every zero", "* every 0", "position 9: " + count + `"0"`},
-		{"every list", "* every 1,2", "position 9: " + count + `"1,2"`},
-		{"another period", "* at 1 weekly", "position 8: " + period + `"weekly"`},
-		{"never with a count", "* never 1", "position 9: " + period + `"1"`},
-		{"words behind the period", "* at 1 daily hourly", "position 14: " + next + `"hourly"`},
-		{"a forgotten semicolon", "* at 1 daily any at 2", "position 14: " + next + `"any"`},
-		{"two rules for a code", "11200 at 1; 11200 at 2", "position 13: 11200 has two rules for the same period; join them into one"},
-		{"two rules for a code in lists", "11200,30003 at 1;30005,30003 never daily", "position 18: 30003 has two rules for the same period; join them into one"},
-		{"two rules for any", "any at 1;  any every 5", "position 12: any has two rules for the same period; join them into one"},
-		{"every mistake is told", "* on 1; x at 1 daily; any at 2; any at 3", "position 3: " + condition + `"on"` + "\n" +
-			"position 9: " + subjects + `"x"` + "\n" +
-			"position 33: any has two rules for the same period; join them into one"},
+		{"nothing", "", `rule "": ` + subjects},
+		{"spaces", "  ", `rule "": ` + subjects},
+		{"a semicolon at the end", "* at 1;", `rule "": ` + subjects},
+		{"no code", "error at 1", `rule "error at 1": ` + subjects},
+		{"a short code", "12 at 1", `rule "12 at 1": ` + subjects},
+		{"a code of Unicode digits", "١١٢٠٠ at 1", `rule "١١٢٠٠ at 1": ` + subjects},
+		{"a star among codes", "11200,* at 1", `rule "11200,* at 1": ` + subjects},
+		{"any among codes", "any,11200 at 1", `rule "any,11200 at 1": ` + subjects},
+		{"a comma at the end of the codes", "11200, at 1", `rule "11200, at 1": ` + subjects},
+		{"no condition", "*", `rule "*": ` + condition},
+		{"another condition", "* on 1", `rule "* on 1": ` + condition},
+		{"a condition in capitals", "* AT 1", `rule "* AT 1": ` + condition},
+		{"no counts", "* at", `rule "* at": ` + counts},
+		{"no counts, but a period", "* at daily", `rule "* at daily": ` + counts},
+		{"a space among counts", "* at 1, 10", `rule "* at 1, 10": ` + counts},
+		{"a count of zero", "* at 0", `rule "* at 0": ` + counts},
+		{"a negative count", "* at -1", `rule "* at -1": ` + counts},
+		{"a signed count", "* at +1", `rule "* at +1": ` + counts},
+		{"a fraction", "* at 1.5", `rule "* at 1.5": ` + counts},
+		{"a count above a billion", "* at 1000000001", `rule "* at 1000000001": ` + counts},
+		{"a count beyond all numbers", "* at 99999999999999999999", `rule "* at 99999999999999999999": ` + counts},
+		{"every nothing", "* every", `rule "* every": ` + count},
+		{"every zero", "* every 0", `rule "* every 0": ` + count},
+		{"every list", "* every 1,2", `rule "* every 1,2": ` + count},
+		{"another period", "* at 1 weekly", `rule "* at 1 weekly": ` + period},
+		{"never with a count", "* never 1", `rule "* never 1": ` + period},
+		{"words behind the period", "* at 1 daily hourly", `rule "* at 1 daily hourly": expected ";" before "hourly"`},
+		{"a forgotten semicolon", "* at 1 daily any at 2", `rule "* at 1 daily any at 2": expected ";" before "any"`},
+		{"two rules for a code", "11200 at 1; 11200 at 2", `rule "11200 at 2": 11200 has two rules for the same period; join them into one`},
+		{"two rules for a code in lists", "11200,30003 at 1;30005,30003 never daily", `rule "30005,30003 never daily": 30003 has two rules for the same period; join them into one`},
+		{"every mistake is told", "* on 1; x at 1 daily; any at 2; any at 3", `rule "* on 1": ` + condition + "\n" +
+			`rule "x at 1 daily": ` + subjects + "\n" +
+			`rule "any at 3": any has two rules for the same period; join them into one`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -119,13 +116,11 @@ func coded(code string, level Level) Event {
 	return e
 }
 
-// tally counts for Decide, as the outbox does.
-type tally map[Counter]int64
+// tallies are the counters that Decide keeps.
+type tallies map[Counter]Tally
 
-func (c tally) next(counter Counter) int64 {
-	c[counter]++
-	return c[counter]
-}
+// news is an event that may ring.
+func news(Event) string { return "" }
 
 // mustParse parses rules, with warnings where the rules begin with "+".
 func mustParse(t testing.TB, rules string) Triggers {
@@ -174,10 +169,10 @@ func TestWhichOccurrencesAlert(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			triggers, counts := mustParse(t, tt.rules), make(tally)
+			triggers, counts := mustParse(t, tt.rules), make(tallies)
 			var got []int
 			for n := 1; n <= 25; n++ {
-				d := triggers.Decide([]Event{tt.event}, counts.next)[0]
+				d := triggers.Decide([]Event{tt.event}, counts, news)[0]
 				if d.Alert {
 					got = append(got, n)
 				}
@@ -222,11 +217,11 @@ func TestReasons(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			triggers, counts := mustParse(t, tt.rules), make(tally)
+			triggers, counts := mustParse(t, tt.rules), make(tallies)
 			for range tt.before {
-				triggers.Decide([]Event{tt.event}, counts.next)
+				triggers.Decide([]Event{tt.event}, counts, news)
 			}
-			d := triggers.Decide([]Event{tt.event}, counts.next)[0]
+			d := triggers.Decide([]Event{tt.event}, counts, news)[0]
 			if d.Alert || d.Reason != tt.want {
 				t.Errorf("got alert %v, reason %q, want %q", d.Alert, d.Reason, tt.want)
 			}
@@ -267,14 +262,17 @@ func TestBatches(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			decisions := mustParse(t, tt.rules).Decide(tt.events, make(tally).next)
+			decisions := mustParse(t, tt.rules).Decide(tt.events, make(tallies), news)
 			if len(decisions) != len(tt.events) {
 				t.Fatalf("%d decisions for %d events", len(decisions), len(tt.events))
 			}
 			got := make(map[int]int64)
 			for i, d := range decisions {
 				if d.Alert {
-					got[i] = d.Count
+					got[i] = 0
+					for _, c := range d.Counts {
+						got[i] = c.N
+					}
 				} else if d.Reason == "" {
 					t.Errorf("event %d has neither alert nor reason", i)
 				}
@@ -292,7 +290,7 @@ func TestBatchReasons(t *testing.T) {
 	for i := range events {
 		events[i] = an11200
 	}
-	decisions := mustParse(t, DefaultTriggers).Decide(events, make(tally).next)
+	decisions := mustParse(t, DefaultTriggers).Decide(events, make(tallies), news)
 	for i, want := range map[int]string{
 		0: "part of the alert for the 10th", 1: "2nd 11200 today, next alert at the 10th", 9: "", 10: "11th 11200 today, next alert at the 100th",
 	} {
@@ -377,7 +375,7 @@ func TestPeriods(t *testing.T) {
 // TestCountsStartAnew shows that a new period counts from one.
 func TestCountsStartAnew(t *testing.T) {
 	t.Parallel()
-	triggers, counts := mustParse(t, "* at 1 daily"), make(tally)
+	triggers, counts := mustParse(t, "* at 1 daily"), make(tallies)
 	for _, tt := range []struct {
 		at   time.Time
 		want bool
@@ -391,10 +389,123 @@ func TestCountsStartAnew(t *testing.T) {
 	} {
 		e := an11200
 		e.Time = tt.at
-		if got := triggers.Decide([]Event{e}, counts.next)[0].Alert; got != tt.want {
+		if got := triggers.Decide([]Event{e}, counts, news)[0].Alert; got != tt.want {
 			t.Errorf("%s: alert %v, want %v", tt.at, got, tt.want)
 		}
 	}
+}
+
+// TestAlertsAreNotUsedUp pins that an event which must not ring leaves its
+// alert to the next one.
+func TestAlertsAreNotUsedUp(t *testing.T) {
+	t.Parallel()
+	old := an11200
+	old.Description = "old"
+	quiet := func(e Event) string {
+		if e.Description == "old" {
+			return "too old"
+		}
+		return ""
+	}
+	tests := []struct {
+		name, rules string
+		deliveries  [][]Event
+		want        string // what was told of each event
+	}{
+		{"the 1st is old, the 2nd tells", DefaultTriggers, [][]Event{{old}, {an11200}, {an11200}}, "too old|2nd|3rd 11200 today, next alert at the 10th"},
+		{"all of it in one delivery", DefaultTriggers, [][]Event{{old, an11200, an11200}}, "too old|2nd|3rd 11200 today, next alert at the 10th"},
+		{"the last of a delivery is old", "* at 1,3", [][]Event{{an11200, an11200, old}, {an11200}}, "1st|2nd 11200 today, next alert at the 3rd|too old|4th"},
+		{"two rules are due at once", "* at 1,10; any at 3", [][]Event{{an11200}, {an11200}, {coded("30003", Error)}}, "1st|2nd 11200 today, next alert at the 10th|1st 3rd of all"},
+		{"one of two rules is told by a later event", "* at 1; any at 1,2", [][]Event{{an11200, an11200}}, "1st|2nd of all"},
+		{"both rules are told by a later event", "* every 1; any every 1", [][]Event{{an11200, an11200}}, "part of the alert for the 2nd|2nd 2nd of all"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			triggers, counts := mustParse(t, tt.rules), make(tallies)
+			var got []string
+			for _, events := range tt.deliveries {
+				for _, d := range triggers.Decide(events, counts, quiet) {
+					told := d.Reason
+					for i, c := range d.Counts {
+						told += strings.Repeat(" ", min(i, 1)) + Ordinal(c.N) + strings.Repeat(" of all", strings.Count(c.Code, anyCode))
+					}
+					got = append(got, told)
+				}
+			}
+			if got := strings.Join(got, "|"); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestChangedRulesWorkOnTheSameNumbers changes TRIGGERS between two events.
+func TestChangedRulesWorkOnTheSameNumbers(t *testing.T) {
+	t.Parallel()
+	counts := make(tallies)
+	for i, step := range []struct {
+		rules string
+		alert bool
+	}{
+		{"* never", false}, {"* at 1", true}, {"* at 1,3", true}, {"* at 1,3,10", false}, {"11200 every 2", true}, {"11200 every 1", true}, {"* at 1", false},
+	} {
+		if got := mustParse(t, step.rules).Decide([]Event{an11200}, counts, news)[0].Alert; got != step.alert {
+			t.Errorf("event %d by %q: alert %v, want %v", i+1, step.rules, got, step.alert)
+		}
+	}
+}
+
+// FuzzDecide compares Decide with a slow and obvious model: each value that a
+// rule is due at is told exactly once, by the first event from it on that may
+// ring, or by a later one of the same delivery.
+func FuzzDecide(f *testing.F) {
+	f.Add(DefaultTriggers, []byte("aaaaaaaaaaaaa|aaaAaaa|bbb|Bb"))
+	f.Add("* at 1,3; any at 2,5; 11200 every 2 hourly", []byte("AAAaa|b|bB|aab|aA|aaaaaaaab"))
+	f.Add("* every 1; any every 3 yearly; 30003 never", []byte("a|b|A|aaa|bbb|ab"))
+	f.Fuzz(func(t *testing.T, rules string, script []byte) {
+		triggers, err := ParseTriggers(rules)
+		if err != nil || len(script) > 500 {
+			return
+		}
+		counts, untold, reached := make(tallies), make(map[Counter][]int64), make(map[Counter]int64)
+		for delivery := range strings.SplitSeq(string(script), "|") {
+			var events []Event
+			for _, c := range delivery { // a capital is too old to ring
+				e := coded(map[bool]string{true: "11200", false: "30003"}[c == 'a' || c == 'A'], Error)
+				e.Description = map[bool]string{true: "old"}[c < 'a']
+				events = append(events, e)
+			}
+			decisions := triggers.Decide(events, counts, func(e Event) string { return e.Description })
+			want := make(map[Counter]int)
+			for i, e := range events {
+				for _, rule := range triggers.rulesFor(e) {
+					c := rule.counter(e)
+					reached[c]++
+					if n := reached[c]; rule.Every > 0 && n%rule.Every == 0 || slices.Contains(rule.At, n) {
+						untold[c] = append(untold[c], n)
+					}
+					if len(untold[c]) > 0 && e.Description == "" {
+						want[c], untold[c] = i, nil
+					}
+				}
+			}
+			for i, d := range decisions {
+				if d.Alert != (len(d.Counts) > 0) || d.Alert == (d.Reason != "") {
+					t.Errorf("event %d has the odd decision %+v", i, d)
+				}
+				for _, c := range d.Counts {
+					if at, ok := want[c.Counter]; !ok || at != i {
+						t.Errorf("event %d tells of %v, want event %d (%v)", i, c, at, ok)
+					}
+					delete(want, c.Counter)
+				}
+			}
+			if len(want) > 0 {
+				t.Errorf("nothing tells of %v", want)
+			}
+		}
+	})
 }
 
 // FuzzParseTriggers holds whatever is accepted to the grammar, and Decide to
@@ -408,14 +519,14 @@ func FuzzParseTriggers(f *testing.F) {
 		triggers, err := ParseTriggers(rules)
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
-				if !strings.HasPrefix(line, "position ") {
-					t.Errorf("the mistake %q has no position", line)
+				if !strings.HasPrefix(line, `rule "`) {
+					t.Errorf("the mistake %q does not quote its rule", line)
 				}
 			}
 			return
 		}
 		for _, rule := range triggers.Rules {
-			if len(rule.Subjects) == 0 || rule.Period.unit() == "" || rule.Every < 0 || rule.Every > 0 && rule.At != nil {
+			if len(rule.Subjects) == 0 || rule.Period.current() == "" || rule.Every < 0 || rule.Every > 0 && rule.At != nil {
 				t.Errorf("%q is the odd rule %+v", rules, rule)
 			}
 			for i, at := range rule.At {
@@ -424,9 +535,9 @@ func FuzzParseTriggers(f *testing.F) {
 				}
 			}
 		}
-		counts := make(tally)
+		counts := make(tallies)
 		for range 12 {
-			d := triggers.Decide([]Event{an11200}, counts.next)[0]
+			d := triggers.Decide([]Event{an11200}, counts, news)[0]
 			if d.Alert == (d.Reason != "") {
 				t.Errorf("%q decides %+v", rules, d)
 			}
