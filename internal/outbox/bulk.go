@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math/bits"
 	"strconv"
@@ -101,34 +100,30 @@ func (s *bulk) exec(ctx context.Context, tx *sql.Tx, args []any) (affected int64
 	return affected, nil
 }
 
-// query queries by s for all rows of args, and calls scan for each row found.
-func (s *bulk) query(ctx context.Context, tx *sql.Tx, args []any, scan func(*sql.Rows) error) error {
+// selectBulk returns the rows that s finds for all rows of args, read as by
+// selectAll.
+func selectBulk[T any](ctx context.Context, tx *sql.Tx, s *bulk, columns func(*T) []any, args []any) ([]T, error) {
+	var all []T
 	for len(args) > 0 {
 		statement, n := s.next(args)
 		rows, err := tx.StmtContext(ctx, statement).QueryContext(ctx, args[:n]...)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for rows.Next() {
-			if err := scan(rows); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-		}
-		if err := rows.Err(); err != nil {
-			return err
+		if all, err = appendRows(all, rows, columns); err != nil {
+			return nil, err
 		}
 		args = args[n:]
 	}
-	return nil
+	return all, nil
 }
 
 // among returns which of keys s finds.
 func (s *bulk) among(ctx context.Context, tx *sql.Tx, keys []any) (map[string]bool, error) {
-	found := make(map[string]bool)
-	return found, s.query(ctx, tx, keys, func(rows *sql.Rows) error {
-		var key string
-		err := rows.Scan(&key)
+	all, err := selectBulk(ctx, tx, s, one[string], keys)
+	found := make(map[string]bool, len(all))
+	for _, key := range all {
 		found[key] = true
-		return err
-	})
+	}
+	return found, err
 }

@@ -174,3 +174,38 @@ func (o *Outbox) wakeWorker() {
 	default:
 	}
 }
+
+// chartPeriod is the period of the counters behind the operator's chart: all
+// errors of an hour, alarms and uncounted warnings included.
+const chartPeriod alert.Period = "chart"
+
+// chartTimeout bounds the storing of the chart, for which webhooks wait.
+const chartTimeout = 500 * time.Millisecond
+
+// chartCounter returns the counter that shows e in the chart.
+func chartCounter(e alert.Event, now time.Time) (alert.Counter, bool) {
+	at := e.Time
+	if e.Kind == alert.Alarm {
+		at = now // it tells of a count, and of when it fired
+	}
+	c := alert.Counter{Account: e.Account, Code: e.Code, Period: chartPeriod, Start: alert.Hourly.Start(at)}
+	return c, e.Level != alert.Info
+}
+
+// storeChart adds to the chart's counters and empties chart. They are a picture
+// of the events, not their record: written once a second, what a crash takes
+// along is a second of it, and webhooks do not pay for it.
+func (o *Outbox) storeChart(chart map[alert.Counter]int64) {
+	if len(chart) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), chartTimeout)
+	defer cancel()
+	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := addCounts(ctx, tx, &o.db.bulk, chart)
+		return err
+	})
+	if err == nil {
+		clear(chart)
+	}
+}

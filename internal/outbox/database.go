@@ -7,13 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
-	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 //go:embed schema.sql
@@ -47,29 +41,6 @@ func openDatabase(ctx context.Context, address string) (*database, error) {
 		return openPostgres(ctx, address)
 	}
 	return nil, errors.New("DATABASE_URL must be sqlite:FILE or postgres://user@host/database")
-}
-
-func openPostgres(ctx context.Context, address string) (*database, error) {
-	config, err := pgx.ParseConfig(address)
-	if err != nil {
-		return nil, errors.New("DATABASE_URL is no address that pgx understands: use postgres://user:password@host:5432/database")
-	}
-	// Statements are prepared while the tables are young or empty, and stay
-	// planned for that: Postgres would read tables from end to end as they grow.
-	// To forbid that makes it think of what has no index as dear enough to
-	// compile, which takes 20 ms and more.
-	writes := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
-		return err
-	}))
-	writes.SetMaxOpenConns(8)
-	writes.SetMaxIdleConns(8)
-	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED", numbered: true}
-	// Replicas that start together must not create the tables together.
-	if err := db.migrate(ctx, "SELECT pg_advisory_xact_lock(7304001)"); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
 }
 
 // migrate creates the tables in an empty database and refuses those of a
@@ -144,13 +115,6 @@ func (db *database) transact(ctx context.Context, do func(context.Context, *sql.
 	}
 }
 
-// outrun reports whether Postgres ended a transaction for the sake of another
-// replica's: a deadlock, or a SID that both of them wrote.
-func outrun(err error) bool {
-	var postgres *pgconn.PgError
-	return errors.As(err, &postgres) && slices.Contains([]string{"40P01", "40001", "23505"}, postgres.Code)
-}
-
 func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	tx, err := db.writes.BeginTx(ctx, nil)
 	if err != nil {
@@ -166,18 +130,4 @@ func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.T
 		return err
 	}
 	return tx.Commit()
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

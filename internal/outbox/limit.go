@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -70,25 +69,23 @@ func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.T
 			return nil, fmt.Errorf("locking the limit of a phone: %w", err)
 		}
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT recipient, COUNT(*) FROM (
+	type use struct {
+		to string
+		n  int
+	}
+	uses, err := selectAll(ctx, tx, func(u *use) []any { return []any{&u.to, &u.n} }, `SELECT recipient, COUNT(*) FROM (
 			SELECT recipient FROM sms WHERE status IN ('pending', 'sending')
 			UNION ALL SELECT recipient FROM sms WHERE sent_at > 0 AND sent_at > $1
 		) AS used GROUP BY recipient`, millis(now.Add(-time.Hour)))
 	if err != nil {
 		return nil, fmt.Errorf("counting the SMS of an hour: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var to string
-		var used int
-		if err := rows.Scan(&to, &used); err != nil {
-			return nil, err
-		}
-		if p := phones[to]; p != nil {
-			p.used = used
+	for _, u := range uses {
+		if p := phones[u.to]; p != nil {
+			p.used = u.n
 		}
 	}
-	return phones, rows.Err()
+	return phones, nil
 }
 
 // release sends each phone with alerts held back and room in its hour one SMS
@@ -96,19 +93,8 @@ func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.T
 func (o *Outbox) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	rows, err := o.db.reads.QueryContext(ctx, `SELECT recipient FROM phones WHERE held > 0`)
+	waiting, err := selectAll(ctx, o.db.reads, one[string], `SELECT recipient FROM phones WHERE held > 0`)
 	if err != nil {
-		return fmt.Errorf("looking for held alerts: %w", err)
-	}
-	var waiting []string
-	for rows.Next() {
-		var to string
-		if err := rows.Scan(&to); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-		waiting = append(waiting, to)
-	}
-	if err := rows.Err(); err != nil {
 		return fmt.Errorf("looking for held alerts: %w", err)
 	}
 	for _, to := range waiting {
@@ -130,8 +116,8 @@ func (o *Outbox) releasePhone(ctx context.Context, tx *sql.Tx, to string, now ti
 	if p := phones[to]; p.held == 0 || p.used >= o.options.PerHour {
 		return nil
 	}
-	var since int64
-	if err := tx.QueryRowContext(ctx, `SELECT held_since FROM phones WHERE recipient = $1`, to).Scan(&since); err != nil {
+	var since time.Time
+	if err := tx.QueryRowContext(ctx, `SELECT held_since FROM phones WHERE recipient = $1`, to).Scan(at(&since)); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE phones SET held = 0, held_since = 0 WHERE recipient = $1`, to); err != nil {
@@ -141,26 +127,13 @@ func (o *Outbox) releasePhone(ctx context.Context, tx *sql.Tx, to string, now ti
 	if err != nil || len(counts) == 0 {
 		return err
 	}
-	body := alert.HeldText(counts, fromMillis(since))
+	body := alert.HeldText(counts, since)
 	return insertSMS(ctx, tx, &o.db.bulk, []message{{alert.SMS{ID: rand.Text(), To: to, Body: body}, alert.Event{}, Pending}}, now)
 }
 
 // heldCounts counts by code what was held for a phone since a time, without
 // what turned out to be about SMS of our own.
-func heldCounts(ctx context.Context, tx *sql.Tx, to string, since int64) ([]alert.CodeCount, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT code, COUNT(*) FROM sms WHERE status = 'held' AND recipient = $1 AND created >= $2
-		AND (resource = '' OR resource NOT IN (SELECT sid FROM sms WHERE sid IS NOT NULL)) GROUP BY code`, to, since)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var counts []alert.CodeCount
-	for rows.Next() {
-		var c alert.CodeCount
-		if err := rows.Scan(&c.Code, &c.Count); err != nil {
-			return nil, err
-		}
-		counts = append(counts, c)
-	}
-	return counts, rows.Err()
+func heldCounts(ctx context.Context, tx *sql.Tx, to string, since time.Time) ([]alert.CodeCount, error) {
+	return selectAll(ctx, tx, func(c *alert.CodeCount) []any { return []any{&c.Code, &c.Count} }, `SELECT code, COUNT(*) FROM sms WHERE status = 'held' AND recipient = $1 AND created >= $2
+		AND (resource = '' OR resource NOT IN (SELECT sid FROM sms WHERE sid IS NOT NULL)) GROUP BY code`, to, millis(since))
 }

@@ -25,22 +25,21 @@ func (o *Outbox) Mark(name string) *Mark {
 // Take takes the lease for a time, or prolongs it, and returns where the mark
 // is: at start when it never was anywhere. Held is false while somebody else
 // has the lease.
-func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (at time.Time, held bool, err error) {
+func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (reached time.Time, held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	now := time.Now()
-	var ms int64
 	err = m.db.writes.QueryRowContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
 			WHERE marks.until <= $5 OR marks.holder = excluded.holder
-		RETURNING at`, m.name, millis(start), m.holder, millis(now.Add(lease)), millis(now)).Scan(&ms)
+		RETURNING at`, m.name, millis(start), m.holder, millis(now.Add(lease)), millis(now)).Scan(at(&reached))
 	if errors.Is(err, sql.ErrNoRows) {
 		return time.Time{}, false, nil
 	}
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("taking the lease of %s: %w", m.name, err)
 	}
-	return fromMillis(ms), true, nil
+	return reached, true, nil
 }
 
 // Move moves the mark forward, unless it is there already, and prolongs the

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -141,36 +140,6 @@ func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// dropOwn decides the events about SMS that we sent, and notes them there: a
-// failing alert must not breed alerts.
-func (r *recording) dropOwn(ctx context.Context, tx *sql.Tx) error {
-	var resources []any
-	for _, e := range r.entries {
-		if isMessage(e.event.Resource) {
-			resources = append(resources, e.event.Resource)
-		}
-	}
-	own, err := r.bulk.ownMessages.among(ctx, tx, resources)
-	if err != nil {
-		return fmt.Errorf("looking for SMS of our own: %w", err)
-	}
-	for _, e := range r.entries {
-		if !own[e.event.Resource] {
-			continue
-		}
-		e.decide(ownSMS)
-		if err := noteOwn(ctx, tx, e.event); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// isMessage reports whether sid is of a message, which may be one of ours.
-func isMessage(sid string) bool {
-	return strings.HasPrefix(sid, "SM") || strings.HasPrefix(sid, "MM")
-}
-
 // count adds the undecided events to their counters, and leaves in r.counts
 // what each counter was before.
 func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
@@ -193,6 +162,16 @@ func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
+// count is a row of counts.
+type count struct {
+	alert.Counter
+	n int64
+}
+
+func (c *count) columns() []any {
+	return []any{&c.Account, &c.Code, &c.Period, at(&c.Start), &c.n}
+}
+
 // addCounts adds to the counters and returns their new values. It writes them
 // in sorted order, so that replicas lock them in one order.
 func addCounts(ctx context.Context, tx *sql.Tx, bulk *statements, added map[alert.Counter]int64) (map[alert.Counter]int64, error) {
@@ -204,16 +183,12 @@ func addCounts(ctx context.Context, tx *sql.Tx, bulk *statements, added map[aler
 		args = append(args, c.Account, c.Code, string(c.Period), millis(c.Start), added[c])
 	}
 	counts := make(map[alert.Counter]int64, len(added))
-	err := bulk.addCounts.query(ctx, tx, args, func(rows *sql.Rows) error {
-		var c alert.Counter
-		var start, n int64
-		err := rows.Scan(&c.Account, &c.Code, &c.Period, &start, &n)
-		c.Start = fromMillis(start)
-		counts[c] = n
-		return err
-	})
+	all, err := selectBulk(ctx, tx, &bulk.addCounts, (*count).columns, args)
 	if err != nil {
 		return nil, fmt.Errorf("counting: %w", err)
+	}
+	for _, c := range all {
+		counts[c.Counter] = c.n
 	}
 	return counts, nil
 }
@@ -278,6 +253,22 @@ func (r *recording) insertEvents(ctx context.Context, tx *sql.Tx) error {
 	}
 	if stored != int64(len(r.entries)) {
 		return errAgain
+	}
+	return nil
+}
+
+// insertSMS writes SMS, due at once unless they are held.
+func insertSMS(ctx context.Context, tx *sql.Tx, bulk *statements, all []message, now time.Time) error {
+	var args []any
+	for _, m := range all {
+		resource := m.event.Resource
+		if !isMessage(resource) {
+			resource = ""
+		}
+		args = append(args, m.ID, m.event.ID, m.event.Code, resource, m.To, m.Body, string(m.status), millis(now), millis(now))
+	}
+	if _, err := bulk.insertSMS.exec(ctx, tx, args); err != nil {
+		return fmt.Errorf("storing SMS: %w", err)
 	}
 	return nil
 }

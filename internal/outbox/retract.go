@@ -76,17 +76,6 @@ func (o *Outbox) makeUp(ctx context.Context, tx *sql.Tx, e alert.Event, decision
 	return insertSMS(ctx, tx, r.bulk, r.sms, r.now)
 }
 
-// noteOwn notes an error on the SMS of ours that it is about.
-func noteOwn(ctx context.Context, tx *sql.Tx, e alert.Event) error {
-	if e.Code == "" {
-		return nil
-	}
-	if _, err := tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE sid = $2`, e.Code, e.Resource); err != nil {
-		return fmt.Errorf("noting an error on our SMS: %w", err)
-	}
-	return nil
-}
-
 func boolean(b bool) int {
 	if b {
 		return 1

@@ -1,0 +1,60 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+const (
+	// purgeRows is how many rows a purge deletes in one go: few, so that
+	// webhooks wait for it no longer than for each other.
+	purgeRows = 200
+	// purgePauses is for how many times as long it rests after each go.
+	purgePauses = 9
+)
+
+// Purge deletes history older than KeepFor, a few rows at a time, until none
+// is left or ctx ends.
+func (o *Outbox) Purge(ctx context.Context) error {
+	before := time.Now().Add(-o.options.KeepFor)
+	for _, old := range []struct{ table, rows string }{
+		{"events", "received < $1 ORDER BY received"},
+		{"sms", "created < $1 AND status NOT IN ('pending', 'sending') ORDER BY created"},
+	} {
+		query := fmt.Sprintf(`DELETE FROM %s WHERE id IN (SELECT id FROM %s WHERE %s LIMIT %d)`, old.table, old.table, old.rows, purgeRows)
+		for {
+			begin := time.Now()
+			done, err := o.db.writes.ExecContext(ctx, query, millis(before))
+			if err != nil {
+				return fmt.Errorf("purging %s: %w", old.table, err)
+			}
+			n, err := done.RowsAffected()
+			if err != nil {
+				return fmt.Errorf("purging %s: %w", old.table, err)
+			}
+			if n < purgeRows {
+				break
+			}
+			// Webhooks wait for the same disk: most of the time it is theirs.
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(purgePauses * time.Since(begin)):
+			}
+		}
+	}
+	for _, period := range []alert.Period{alert.Hourly, alert.Daily, alert.Monthly, alert.Yearly, chartPeriod} {
+		// The running period counts on, however short history is kept.
+		end := period.Start(time.Now())
+		if end.After(before) {
+			end = before
+		}
+		if _, err := o.db.writes.ExecContext(ctx, `DELETE FROM counts WHERE period = $1 AND start < $2`, string(period), millis(end)); err != nil {
+			return fmt.Errorf("purging counts: %w", err)
+		}
+	}
+	return nil
+}
