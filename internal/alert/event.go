@@ -91,15 +91,10 @@ func (e Event) Summary() string {
 	switch {
 	case e.Description == "":
 		return name
-	case e.Kind == Alarm && name != "" && watchesEverything(e.Description):
+	case e.Kind == Alarm && name != "" && e.CountsEverything():
 		return e.Description + ": " + name
 	}
 	return e.Description
-}
-
-func watchesEverything(description string) bool {
-	d := strings.ToLower(description)
-	return strings.HasPrefix(d, "any ") && (strings.Contains(d, "error") || strings.Contains(d, "warning"))
 }
 
 // parseCode returns s if it can be an error code, and "" otherwise. Twilio's

@@ -18,9 +18,13 @@ type SMS struct {
 	// DoubtSince is when the first attempt began of which nobody knows whether
 	// Twilio accepted it; zero when there was none.
 	DoubtSince time.Time
-	// Known are the SIDs of other SMS with the same body to the same phone:
-	// not this one, should they be found in Twilio's message log.
+	// Other is another wording that an earlier attempt may have had, or empty.
+	Other string
+	// Known are the SIDs of other SMS to the same phone: not this one, should
+	// they be found in Twilio's message log.
 	Known []string
+	// LookOnly asks whether Twilio has the SMS, and not to send it if not.
+	LookOnly bool
 }
 
 // Outcome is what a failed attempt to send an SMS means for the next.
@@ -31,6 +35,7 @@ const (
 	NotAccepted Outcome = "not accepted" // refused before Twilio could act: try again
 	InDoubt     Outcome = "in doubt"     // perhaps accepted: look before trying again
 	Refused     Outcome = "refused"      // for good: trying again cannot help
+	Blocked     Outcome = "blocked"      // until the operator helps: try again later
 )
 
 // SendError says why an SMS was not, or perhaps not, accepted.

@@ -31,12 +31,12 @@ func (db *database) prepare(ctx context.Context) (err error) {
 		columns    int
 	}{
 		{&db.bulk.seenEvents, `SELECT id FROM events WHERE id IN (`, `)`, 1},
-		{&db.bulk.ownMessages, `SELECT sid FROM sms WHERE sid IN (`, `)`, 1},
+		{&db.bulk.ownMessages, `SELECT sid FROM sids WHERE sid IN (`, `)`, 1},
 		{&db.bulk.addCounts, `INSERT INTO counts (account, code, period, start, n) VALUES `,
-			` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n`, 5},
+			` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n, alerted`, 5},
 		{&db.bulk.insertEvents, `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) VALUES `,
 			` ON CONFLICT (id) DO NOTHING`, 10},
-		{&db.bulk.insertSMS, `INSERT INTO sms (id, event, code, resource, recipient, body, status, created, next_at) VALUES `, ``, 9},
+		{&db.bulk.insertSMS, `INSERT INTO sms (id, event, summary, code, recipient, body, other, body_until, status, created, happened, next_at) VALUES `, ``, 12},
 	} {
 		s.bulk.columns = s.columns
 		for i := range s.bulk.sizes {

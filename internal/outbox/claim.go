@@ -3,6 +3,8 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -23,6 +25,16 @@ const (
 	Held        Status = "held"
 )
 
+// Scan implements sql.Scanner. It refuses a status of a newer program.
+func (s *Status) Scan(column any) error {
+	switch text, _ := column.(string); Status(text) {
+	case Pending, Sending, Sent, Delivered, Undelivered, Failed, Held:
+		*s = Status(text)
+		return nil
+	}
+	return fmt.Errorf("an SMS has the unknown status %q: was the outbox written by a newer program?", column)
+}
+
 const (
 	// sendTimeout bounds one attempt, the look into Twilio's log included.
 	sendTimeout = 15 * time.Second
@@ -30,46 +42,47 @@ const (
 	// and attempt take and Twilio's log lags, so that who takes it over from a
 	// process that died finds in the log what that one sent.
 	lease = 30 * time.Second
-	// longestWait is how long an alert about a message waits for the fate of
-	// SMS in doubt, which may stay unknown: rather an alert too many.
-	longestWait = time.Hour
 )
 
 // claim is an SMS that a worker may send until its lease ends.
 type claim struct {
 	alert.SMS
-	event    string
-	created  time.Time
 	happened time.Time // its event
 	began    time.Time // of this attempt
 	attempts int
-	own      bool // about an SMS of ours: not to be sent
 }
 
-// claim takes up to limit SMS that are due. One about a message waits while
-// any SMS that was being sent, or in doubt, when it was recorded may turn out
-// to be that message: see dropOwn.
-func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
+// claim takes up to limit SMS that are due, but none of those in flight, which
+// this process is sending whatever the clock says of their lease: at most
+// concurrency of them. It words each for now.
+func (o *Outbox) claim(ctx context.Context, limit int, now time.Time, inFlight []string) ([]claim, error) {
 	// Of a claim that took longer most of the lease would be over.
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	// Materialized, or Postgres may choose anew for each row. An index serves
-	// only who repeats its condition.
+	args := []any{millis(now), limit, millis(now.Add(lease))}
+	var flying strings.Builder
+	for i := range concurrency {
+		id := ""
+		if i < len(inFlight) {
+			id = inFlight[i]
+		}
+		args = append(args, id)
+		fmt.Fprintf(&flying, ", $%d", len(args))
+	}
+	// Materialized, or Postgres may choose anew for each row. SQLite uses a
+	// partial index only if the query repeats its condition.
 	claims, err := selectAll(ctx, o.db.writes, func(c *claim) []any {
-		return []any{&c.ID, &c.event, &c.To, &c.Body, at(&c.created), &c.attempts, at(&c.DoubtSince), at(&c.happened), &c.own}
+		return []any{&c.ID, &c.To, &c.Body, &c.Other, &c.attempts, at(&c.DoubtSince), at(&c.happened)}
 	}, `WITH due AS MATERIALIZED (
-			SELECT id FROM sms AS waiting WHERE status IN ('pending', 'sending') AND next_at <= $1
-				AND (status = 'sending' OR resource = '' OR NOT EXISTS (
-					SELECT 1 FROM sms AS other WHERE waiting.created > $2 AND other.status IN ('pending', 'sending') AND other.status = 'sending'
-						AND COALESCE(NULLIF(other.doubt_since, 0), other.attempt_at) <= waiting.created))
-			ORDER BY next_at LIMIT $3 `+o.db.skipLocked+`)
-		UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $4,
-			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END
+			SELECT id FROM sms WHERE status IN ('pending', 'sending') AND next_at <= $1 AND id NOT IN (`+flying.String()[2:]+`)
+			ORDER BY next_at LIMIT $2 `+o.db.skipLocked+`)
+		UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $3,
+			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END,
+			body = CASE WHEN body_until BETWEEN 1 AND $1 THEN other ELSE body END,
+			other = CASE WHEN body_until BETWEEN 1 AND $1 THEN body ELSE other END,
+			body_until = CASE WHEN body_until BETWEEN 1 AND $1 THEN 0 ELSE body_until END
 		WHERE id IN (SELECT id FROM due)
-		RETURNING id, event, recipient, body, created, attempts, doubt_since,
-			COALESCE((SELECT CASE kind WHEN 'alarm' THEN received ELSE happened END FROM events WHERE events.id = sms.event), created),
-			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
-		millis(now), millis(now.Add(-longestWait)), limit, millis(now.Add(lease)))
+		RETURNING id, recipient, body, other, attempts, doubt_since, happened`, args...)
 	if err != nil { // perhaps after some rows: they come before the commit
 		return nil, fmt.Errorf("claiming SMS: %w", err)
 	}
@@ -79,15 +92,62 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 	return claims, nil
 }
 
-// known returns the SIDs of other SMS like c since its doubt began.
+// known returns the SIDs of other SMS of ours since the doubt about c began.
 func (o *Outbox) known(ctx context.Context, c claim) ([]string, error) {
-	sids, err := selectAll(ctx, o.db.reads, one[string],
-		`SELECT sid FROM sms WHERE sid IS NOT NULL AND recipient = $1 AND body = $2 AND id <> $3 AND sent_at > 0 AND sent_at > $4`,
-		c.To, c.Body, c.ID, millis(c.DoubtSince.Add(-time.Hour)))
+	sids, err := selectAll(ctx, o.db.reads, one[string], `SELECT sid FROM sids WHERE sms <> $1 AND at > $2
+			AND NOT EXISTS (SELECT 1 FROM sms WHERE sms.id = sids.sms AND sms.recipient <> $3)`,
+		c.ID, millis(c.DoubtSince.Add(-time.Hour)), c.To)
 	if err != nil {
-		return nil, fmt.Errorf("looking for SMS of the same text: %w", err)
+		return nil, fmt.Errorf("looking for other SMS of ours: %w", err)
 	}
 	return sids, nil
+}
+
+// begin makes due what only waited for another start: SMS that Twilio refused
+// for a setting. SMS to phones that ALERT_TO no longer names it closes.
+func (o *Outbox) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	now := millis(time.Now())
+	if _, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE status IN ('pending', 'sending') AND status = 'pending' AND blocked = 1`, now); err != nil {
+		return fmt.Errorf("trying again what was refused: %w", err)
+	}
+	phones, err := selectAll(ctx, o.db.reads, one[string], `SELECT DISTINCT recipient FROM sms
+		WHERE status IN ('pending', 'sending') AND status = 'pending' UNION SELECT recipient FROM sms WHERE status = 'held' AND event = ''`)
+	if err != nil {
+		return fmt.Errorf("looking for phones with SMS: %w", err)
+	}
+	for _, to := range phones {
+		if slices.Contains(o.options.Recipients, to) {
+			continue
+		}
+		done, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET status = 'failed', next_at = $1, error = $2
+			WHERE recipient = $3 AND (status = 'pending' OR status = 'held' AND event = '')`, now, notNamed, to)
+		if err != nil {
+			return fmt.Errorf("closing SMS to a phone that ALERT_TO no longer names: %w", err)
+		}
+		n, err := done.RowsAffected()
+		if err != nil {
+			return err
+		}
+		o.options.Logger.Warn("SMS closed: ALERT_TO no longer names the phone", "to", alert.Mask(to), "sms", n)
+	}
+	return nil
+}
+
+// notNamed is the error of an SMS to a phone that was taken out of ALERT_TO.
+const notNamed = "ALERT_TO no longer names this phone"
+
+// unwait makes due what a clock that was ahead has put off: an SMS whose last
+// attempt, or which itself, would be of the future.
+func (o *Outbox) unwait(ctx context.Context, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if _, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE status IN ('pending', 'sending') AND next_at > $1 AND (created > $2 OR attempt_at > $2)`,
+		millis(now), millis(now.Add(lease))); err != nil {
+		return fmt.Errorf("looking for SMS of the future: %w", err)
+	}
+	return nil
 }
 
 // nextDue returns when the next SMS is due after now, zero when none is: what

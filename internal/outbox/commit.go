@@ -90,8 +90,8 @@ func (o *Outbox) join(d delivery) (*batch, error) {
 	return o.open, nil
 }
 
-// commitAll commits batches until ctx ends, and now and then what the chart has
-// to show of them.
+// commitAll commits batches until ctx ends, and between them decides the events
+// that waited and stores what the chart has to show.
 func (o *Outbox) commitAll(ctx context.Context) {
 	defer close(o.stopped)
 	tick := time.NewTicker(time.Second)
@@ -106,7 +106,12 @@ func (o *Outbox) commitAll(ctx context.Context) {
 				runtime.Gosched()
 			}
 			o.commit(o.take(false), chart)
+		case <-o.settled:
+			if o.waiting.Load() {
+				o.decideWaiting(ctx, chart)
+			}
 		case <-tick.C:
+			o.decideWaiting(ctx, chart)
 			o.storeChart(chart)
 			tick.Reset(time.Second) // deliveries first, however long that took
 		case <-ctx.Done():
@@ -159,18 +164,29 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	o.options.Observer.Committed(len(r.entries), time.Since(begin))
 	for _, e := range r.entries {
 		o.options.Observer.Recorded(e.event, *e.result)
-		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS {
-			chart[c]++
+		if e.decision == waits {
+			o.waiting.Store(true)
 		}
 	}
+	o.show(r, chart)
 	if len(r.sms) > 0 {
-		o.wakeWorker()
+		signal(o.wake)
 	}
 }
 
-func (o *Outbox) wakeWorker() {
+// show adds what was decided to the chart.
+func (o *Outbox) show(r *recording, chart map[alert.Counter]int64) {
+	for _, e := range r.entries {
+		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS && e.decision != waits {
+			chart[c]++
+		}
+	}
+}
+
+// signal lets the receiver of c look again, unless it is about to.
+func signal(c chan struct{}) {
 	select {
-	case o.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -13,8 +13,11 @@ import (
 //go:embed schema.sql
 var schema string
 
-// schemaVersion is that of schema.sql.
-const schemaVersion = 1
+//go:embed upgrade.sql
+var upgrade string // of version 1
+
+// schemaVersion is the version of the tables in schema.sql.
+const schemaVersion = 2
 
 // database is SQLite or Postgres behind database/sql.
 type database struct {
@@ -43,8 +46,9 @@ func openDatabase(ctx context.Context, address string) (*database, error) {
 	return nil, errors.New("DATABASE_URL must be sqlite:FILE or postgres://user@host/database")
 }
 
-// migrate creates the tables in an empty database and refuses those of a
-// newer program. The lock, where it is not empty, is taken first.
+// migrate creates the tables in an empty database, brings those of an older
+// program up to date, and refuses those of a newer one. The lock, where it is
+// not empty, is taken first.
 func (db *database) migrate(ctx context.Context, lock string) error {
 	err := db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if lock != "" {
@@ -59,19 +63,21 @@ func (db *database) migrate(ctx context.Context, lock string) error {
 		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM outbox_schema`).Scan(&version); err != nil {
 			return err
 		}
-		if version > schemaVersion {
+		statements := schema
+		switch {
+		case version > schemaVersion:
 			return fmt.Errorf("written by a newer program (schema %d, this one knows %d): start that one", version, schemaVersion)
-		}
-		if version == schemaVersion {
+		case version == schemaVersion:
 			return nil
+		case version == 1:
+			statements = upgrade
 		}
-		tables := schema
 		if !db.numbered {
-			tables = strings.NewReplacer("/*", "", "*/", "").Replace(schema)
+			statements = strings.NewReplacer("/*", "", "*/", "").Replace(statements)
 		}
-		for statement := range strings.SplitSeq(strings.TrimSpace(tables), ";\n") {
+		for statement := range strings.SplitSeq(strings.TrimSpace(statements), ";\n") {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return fmt.Errorf("creating the tables: %w", err)
+				return fmt.Errorf("making the tables of version %d: %w", schemaVersion, err)
 			}
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO outbox_schema (version) VALUES ($1)`, schemaVersion)

@@ -72,8 +72,8 @@ func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 		n              int64
 	}
 	losses, err := selectAll(ctx, o.db.reads, func(l *loss) []any { return []any{&l.status, &l.reason, &l.n} }, `SELECT status, error, COUNT(*) FROM sms
-		WHERE created >= $1 AND status IN ('undelivered', 'failed') AND (sent_at >= $2 OR next_at >= $2)
-		GROUP BY status, error ORDER BY status, error`, millis(since.Add(-o.options.GiveUpAfter-lastRetry)), millis(since))
+		WHERE created >= $1 AND status IN ('undelivered', 'failed') AND (sent_at >= $2 OR next_at >= $2) AND error <> $3
+		GROUP BY status, error ORDER BY status, error`, millis(since.Add(-o.options.GiveUpAfter-lastRetry)), millis(since), notNamed)
 	if err != nil {
 		return nil, err
 	}

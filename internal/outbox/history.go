@@ -24,7 +24,7 @@ type Backlog struct {
 func (o *Outbox) Backlog(ctx context.Context) (Backlog, error) {
 	var b Backlog
 	err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0),
-			(SELECT CAST(COALESCE(SUM(held), 0) AS BIGINT) FROM phones), COALESCE((SELECT MAX(at) FROM marks WHERE name LIKE 'catch-up%'), 0)
+			(SELECT COUNT(*) FROM sms WHERE status = 'held' AND summary IN (SELECT id FROM sms WHERE status = 'held' AND event = '')), COALESCE((SELECT MAX(at) FROM marks WHERE name LIKE 'catch-up%'), 0)
 		FROM sms WHERE status IN ('pending', 'sending')`).Scan(&b.Waiting, at(&b.Oldest), &b.Held, at(&b.CaughtUp))
 	if err != nil {
 		return Backlog{}, fmt.Errorf("asking what waits: %w", err)
@@ -39,7 +39,7 @@ type History struct {
 	SMS     []PastSMS     // the newest first
 	LastDay []StatusCount // SMS of the last 24 hours
 	// Counts are the counters of the running periods.
-	Counts map[alert.Counter]int64
+	Counts map[alert.Counter]alert.Tally
 }
 
 // HourCount is how many errors of a code happened in the hour from Start.
@@ -80,7 +80,7 @@ type PastSMS struct {
 // History returns what happened until now, with at most limit events and SMS.
 // What it costs does not grow with the history: every query follows an index.
 func (o *Outbox) History(ctx context.Context, now time.Time, limit int) (History, error) {
-	h := History{Counts: make(map[alert.Counter]int64)}
+	h := History{Counts: make(map[alert.Counter]alert.Tally)}
 	var err error
 	if h.Hours, err = o.hours(ctx, now); err != nil {
 		return History{}, fmt.Errorf("reading errors by hour: %w", err)
@@ -119,7 +119,7 @@ func (o *Outbox) events(ctx context.Context, limit int) ([]PastEvent, error) {
 }
 
 const selectMessages = `SELECT id, COALESCE(sid, ''), recipient, body, status, created, next_at, attempts, doubt_since, error
-	FROM sms ORDER BY created DESC LIMIT $1`
+	FROM sms WHERE body <> '' ORDER BY created DESC LIMIT $1`
 
 func (o *Outbox) messages(ctx context.Context, limit int) ([]PastSMS, error) {
 	return selectAll(ctx, o.db.reads, func(s *PastSMS) []any {
@@ -133,13 +133,13 @@ func (o *Outbox) lastDay(ctx context.Context, now time.Time) ([]StatusCount, err
 	return selectAll(ctx, o.db.reads, func(c *StatusCount) []any { return []any{&c.Status, &c.N} }, selectLastDay, millis(now.Add(-24*time.Hour)))
 }
 
-const selectCounters = `SELECT account, code, period, start, n FROM counts WHERE period = $1 AND start = $2 AND n > 0 ORDER BY n DESC LIMIT $3`
+const selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 AND n > 0 ORDER BY n DESC LIMIT $3`
 
 // counters adds the highest counters of the running period to counts.
-func (o *Outbox) counters(ctx context.Context, period alert.Period, now time.Time, counts map[alert.Counter]int64) error {
+func (o *Outbox) counters(ctx context.Context, period alert.Period, now time.Time, counts map[alert.Counter]alert.Tally) error {
 	all, err := selectAll(ctx, o.db.reads, (*count).columns, selectCounters, string(period), millis(period.Start(now)), maxCounters)
 	for _, c := range all {
-		counts[c.Counter] = c.n
+		counts[c.Counter] = c.Tally
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,11 +12,10 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// phone is what the limit knows of a recipient: how many SMS it got in the
-// last hour or is about to get, and how many alerts are held back for it.
+// phone is what the limit knows of a recipient.
 type phone struct {
-	used int
-	held int64
+	used    int    // SMS that it got in the last hour or is about to get
+	summary string // the SMS that will sum up what is held for it, or empty
 }
 
 // admit holds back what goes beyond the limit of a phone. While alerts are
@@ -28,17 +28,21 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	held := make(map[string]int64)
 	sent := make(map[string]bool)
-	for i, m := range r.sms {
-		p := phones[m.To]
-		if p.held+held[m.To] > 0 || p.used >= r.options.PerHour {
-			r.sms[i].status = Held
-			held[m.To]++
+	var summaries []message
+	for i := range r.sms {
+		m := &r.sms[i]
+		p := phones[m.to]
+		if p.summary == "" && p.used < r.options.PerHour {
+			p.used++
+			sent[m.event.ID] = true
 			continue
 		}
-		p.used++
-		sent[m.event.ID] = true
+		if p.summary == "" {
+			p.summary = rand.Text()
+			summaries = append(summaries, message{id: p.summary, to: m.to, status: Held})
+		}
+		m.status, m.summary = Held, p.summary
 	}
 	for _, e := range r.entries {
 		if e.decision == alerted && !sent[e.event.ID] {
@@ -46,13 +50,7 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 			e.decide(fmt.Sprintf("held: %d SMS in an hour", r.options.PerHour))
 		}
 	}
-	for to, n := range held {
-		// Of two replicas the one that began first may hold second.
-		if _, err := tx.ExecContext(ctx, `UPDATE phones SET held = held + $1, held_since = CASE WHEN held = 0 OR held_since > $2 THEN $2 ELSE held_since END WHERE recipient = $3`,
-			n, millis(r.now), to); err != nil {
-			return fmt.Errorf("holding alerts back: %w", err)
-		}
-	}
+	r.sms = append(r.sms, summaries...)
 	return nil
 }
 
@@ -60,23 +58,27 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 // from using it until the transaction ends. What waits counts as well as what
 // was sent in the last hour: it will be sent.
 func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.Time) (map[string]*phone, error) {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('limit', $1, '', 0) ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
+		return nil, fmt.Errorf("locking the limit of SMS: %w", err)
+	}
 	phones := make(map[string]*phone)
-	for _, to := range slices.Sorted(slices.Values(recipients)) {
+	for _, to := range recipients {
 		p := new(phone)
 		phones[to] = p
-		if err := tx.QueryRowContext(ctx, `INSERT INTO phones (recipient, held, held_since) VALUES ($1, 0, 0)
-			ON CONFLICT (recipient) DO UPDATE SET held = phones.held RETURNING held`, to).Scan(&p.held); err != nil {
-			return nil, fmt.Errorf("locking the limit of a phone: %w", err)
+		err := tx.QueryRowContext(ctx, `SELECT id FROM sms WHERE status = 'held' AND event = '' AND recipient = $1`, to).Scan(&p.summary)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, fmt.Errorf("looking for held alerts: %w", err)
 		}
 	}
 	type use struct {
 		to string
 		n  int
 	}
+	// After a jump of the clock, what was sent in the future counts no more.
 	uses, err := selectAll(ctx, tx, func(u *use) []any { return []any{&u.to, &u.n} }, `SELECT recipient, COUNT(*) FROM (
 			SELECT recipient FROM sms WHERE status IN ('pending', 'sending')
-			UNION ALL SELECT recipient FROM sms WHERE sent_at > 0 AND sent_at > $1
-		) AS used GROUP BY recipient`, millis(now.Add(-time.Hour)))
+			UNION ALL SELECT recipient FROM sms WHERE sent_at > 0 AND sent_at > $1 AND sent_at <= $2
+		) AS used GROUP BY recipient`, millis(now.Add(-time.Hour)), millis(now.Add(lease)))
 	if err != nil {
 		return nil, fmt.Errorf("counting the SMS of an hour: %w", err)
 	}
@@ -93,13 +95,13 @@ func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.T
 func (o *Outbox) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	waiting, err := selectAll(ctx, o.db.reads, one[string], `SELECT recipient FROM phones WHERE held > 0`)
+	waiting, err := selectAll(ctx, o.db.reads, one[string], `SELECT recipient FROM sms WHERE status = 'held' AND event = ''`)
 	if err != nil {
 		return fmt.Errorf("looking for held alerts: %w", err)
 	}
 	for _, to := range waiting {
 		if !slices.Contains(o.options.Recipients, to) {
-			continue // ALERT_TO no longer names it
+			continue // held by a replica whose ALERT_TO names it
 		}
 		if err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error { return o.releasePhone(ctx, tx, to, time.Now()) }); err != nil {
 			return fmt.Errorf("summing up held alerts: %w", err)
@@ -108,32 +110,28 @@ func (o *Outbox) release(ctx context.Context) error {
 	return nil
 }
 
+// releasePhone words the summary for a phone, and lets it go.
 func (o *Outbox) releasePhone(ctx context.Context, tx *sql.Tx, to string, now time.Time) error {
 	phones, err := lockPhones(ctx, tx, []string{to}, now)
 	if err != nil {
 		return err
 	}
-	if p := phones[to]; p.held == 0 || p.used >= o.options.PerHour {
+	p := phones[to]
+	if p.summary == "" || p.used >= o.options.PerHour {
 		return nil
 	}
+	counts, err := selectAll(ctx, tx, func(c *alert.CodeCount) []any { return []any{&c.Code, &c.Count} },
+		`SELECT code, COUNT(*) FROM sms WHERE status = 'held' AND summary = $1 GROUP BY code`, p.summary)
+	if err != nil {
+		return err
+	}
 	var since time.Time
-	if err := tx.QueryRowContext(ctx, `SELECT held_since FROM phones WHERE recipient = $1`, to).Scan(at(&since)); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT created FROM sms WHERE id = $1`, p.summary).Scan(at(&since)); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE phones SET held = 0, held_since = 0 WHERE recipient = $1`, to); err != nil {
-		return err
-	}
-	counts, err := heldCounts(ctx, tx, to, since)
-	if err != nil || len(counts) == 0 {
-		return err
-	}
-	body := alert.HeldText(counts, since)
-	return insertSMS(ctx, tx, &o.db.bulk, []message{{alert.SMS{ID: rand.Text(), To: to, Body: body}, alert.Event{}, Pending}}, now)
-}
-
-// heldCounts counts by code what was held for a phone since a time, without
-// what turned out to be about SMS of our own.
-func heldCounts(ctx context.Context, tx *sql.Tx, to string, since time.Time) ([]alert.CodeCount, error) {
-	return selectAll(ctx, tx, func(c *alert.CodeCount) []any { return []any{&c.Code, &c.Count} }, `SELECT code, COUNT(*) FROM sms WHERE status = 'held' AND recipient = $1 AND created >= $2
-		AND (resource = '' OR resource NOT IN (SELECT sid FROM sms WHERE sid IS NOT NULL)) GROUP BY code`, to, millis(since))
+	words := alert.HeldText(counts, since)
+	body, other, until := wordings(words, now)
+	_, err = tx.ExecContext(ctx, `UPDATE sms SET status = 'pending', body = $1, other = $2, body_until = $3, created = $4, happened = $4, next_at = $4 WHERE id = $5`,
+		body, other, until, millis(now), p.summary)
+	return err
 }

@@ -23,16 +23,17 @@ func (o *Outbox) Mark(name string) *Mark {
 }
 
 // Take takes the lease for a time, or prolongs it, and returns where the mark
-// is: at start when it never was anywhere. Held is false while somebody else
-// has the lease.
+// is: at start when it never was anywhere. Held is false while another holder
+// has the lease; one that ends later than any lease can is of a clock that was
+// ahead, and counts for nothing.
 func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (reached time.Time, held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	now := time.Now()
 	err = m.db.writes.QueryRowContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-			WHERE marks.until <= $5 OR marks.holder = excluded.holder
-		RETURNING at`, m.name, millis(start), m.holder, millis(now.Add(lease)), millis(now)).Scan(at(&reached))
+			WHERE marks.until <= $5 OR marks.until > $6 OR marks.holder = excluded.holder
+		RETURNING at`, m.name, millis(start), m.holder, millis(now.Add(lease)), millis(now), millis(now.Add(2*lease))).Scan(at(&reached))
 	if errors.Is(err, sql.ErrNoRows) {
 		return time.Time{}, false, nil
 	}
@@ -43,13 +44,13 @@ func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (
 }
 
 // Move moves the mark forward, unless it is there already, and prolongs the
-// lease. Held is false, and the mark where it was, when somebody else has taken
+// lease. A mark in the future, of a clock that was ahead, moves back. Held is false, and the mark where it was, when somebody else has taken
 // the lease since.
 func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	done, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET at = CASE WHEN at < $1 THEN $1 ELSE at END, until = $2
-		WHERE name = $3 AND holder = $4`, millis(to), millis(time.Now().Add(lease)), m.name, m.holder)
+	done, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET at = CASE WHEN at < $1 OR at > $2 THEN $1 ELSE at END, until = $3
+		WHERE name = $4 AND holder = $5`, millis(to), millis(time.Now()), millis(time.Now().Add(lease)), m.name, m.holder)
 	if err != nil {
 		return false, fmt.Errorf("moving the mark of %s: %w", m.name, err)
 	}

@@ -24,12 +24,15 @@ type Options struct {
 	Triggers alert.Triggers
 	// Text is how an alert reads.
 	Text alert.Text
+	// Account is the SID of the account that sends the SMS, or empty. Errors of
+	// other accounts are never about them.
+	Account string
 	// Recipients get each alert.
 	Recipients []string
 	// PerHour is the most SMS that a phone gets in any hour, at least 1.
 	PerHour int
-	// GiveUpAfter is how long an alert is news: an SMS still not accepted
-	// after it has failed.
+	// GiveUpAfter is how long an event is news: an SMS that Twilio has not
+	// accepted by then has failed.
 	GiveUpAfter time.Duration
 	// KeepFor is how long history stays.
 	KeepFor time.Duration
@@ -56,12 +59,14 @@ type Outbox struct {
 	db      *database
 	options Options
 	wake    chan struct{} // an SMS may be due
+	settled chan struct{} // an SMS is no longer in flight
 	stop    context.CancelFunc
 	stopped chan struct{}
 	// askFirst is whether the last batch had known events. It belongs to
 	// commitAll.
 	askFirst bool
 	failed   atomic.Int64 // when the last commit of events failed, or 0
+	waiting  atomic.Bool  // events may wait to be decided
 
 	mu     sync.Mutex
 	open   *batch        // that deliveries may join, or nil
@@ -84,6 +89,7 @@ func Open(ctx context.Context, address string, options Options) (*Outbox, error)
 		db:      db,
 		options: options,
 		wake:    make(chan struct{}, 1),
+		settled: make(chan struct{}, 1),
 		stop:    stop,
 		stopped: make(chan struct{}),
 		opened:  make(chan struct{}, 1),

@@ -2,50 +2,238 @@ package outbox
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"strings"
+	"time"
 
 	"twilio-error-sms/internal/alert"
 )
 
+// longestWait is how long an event waits for the fate of SMS in doubt, which
+// may stay unknown: better one alert too many.
+const longestWait = time.Hour
+
+// clockSkew is by how much the clocks of two replicas may differ.
+const clockSkew = 2 * time.Second
+
+// wait lets events wait that may be about an SMS whose SID is not known yet: a
+// worker is sending it, or asks Twilio what became of it.
+//
+// It looks before dropOwn does. What settles between the two looks has its SID
+// for the second.
+func (r *recording) wait(ctx context.Context, tx *sql.Tx) error {
+	if len(r.messages()) == 0 {
+		return nil
+	}
+	var sending bool
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sms WHERE status = 'sending')`).Scan(&sending); err != nil {
+		return fmt.Errorf("looking for SMS in flight: %w", err)
+	}
+	if !sending {
+		return nil
+	}
+	known, err := r.bulk.ownMessages.among(ctx, tx, r.messages())
+	if err != nil {
+		return fmt.Errorf("looking for SMS of our own: %w", err)
+	}
+	for _, delivery := range r.deliveries {
+		id := rand.Text()
+		for _, e := range delivery {
+			if e.decision != "" || !r.mayBeOurs(e.event) || known[e.event.Resource] {
+				continue
+			}
+			e.decide(waits)
+			if _, err := tx.ExecContext(ctx, `INSERT INTO waiting (event, delivery, since) VALUES ($1, $2, $3) ON CONFLICT (event) DO NOTHING`,
+				e.event.ID, id, millis(r.now)); err != nil {
+				return fmt.Errorf("storing an event that waits: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// messages returns the SIDs of the messages that undecided events are about
+// and that may be ours.
+func (r *recording) messages() (sids []any) {
+	for _, e := range r.entries {
+		if e.decision == "" && r.mayBeOurs(e.event) {
+			sids = append(sids, e.event.Resource)
+		}
+	}
+	return sids
+}
+
+// mayBeOurs reports whether e is about a message of the account that sends our
+// SMS.
+func (r *recording) mayBeOurs(e alert.Event) bool {
+	message := strings.HasPrefix(e.Resource, "SM") || strings.HasPrefix(e.Resource, "MM")
+	return message && r.sameAccount(e)
+}
+
+func (r *recording) sameAccount(e alert.Event) bool {
+	return e.Account == "" || r.options.Account == "" || e.Account == r.options.Account
+}
+
 // dropOwn decides the events about SMS that we sent, and notes them there: a
 // failing alert must not breed alerts.
 func (r *recording) dropOwn(ctx context.Context, tx *sql.Tx) error {
-	var resources []any
-	for _, e := range r.entries {
-		if isMessage(e.event.Resource) {
-			resources = append(resources, e.event.Resource)
-		}
-	}
-	own, err := r.bulk.ownMessages.among(ctx, tx, resources)
+	own, err := r.bulk.ownMessages.among(ctx, tx, r.messages())
 	if err != nil {
 		return fmt.Errorf("looking for SMS of our own: %w", err)
 	}
 	for _, e := range r.entries {
-		if !own[e.event.Resource] {
+		if e.decision != "" {
 			continue
 		}
-		e.decide(ownSMS)
-		if err := noteOwn(ctx, tx, e.event); err != nil {
+		if own[e.event.Resource] {
+			e.decide(ownSMS)
+			if err := noteFailure(ctx, tx, e.event.Resource, e.event.Code, r.now); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.dropOwnAlarm(ctx, tx, e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// isMessage reports whether sid is of a message, which may be one of ours.
-func isMessage(sid string) bool {
-	return strings.HasPrefix(sid, "SM") || strings.HasPrefix(sid, "MM")
-}
-
-// noteOwn notes an error on the SMS of ours that it is about.
-func noteOwn(ctx context.Context, tx *sql.Tx, e alert.Event) error {
-	if e.Code == "" {
+// dropOwnAlarm decides an Alarm that counted nothing but failures of our own
+// SMS: it does not say what it is about, but how many it counted, and since
+// when.
+func (r *recording) dropOwnAlarm(ctx context.Context, tx *sql.Tx, e *entry) error {
+	since := e.event.CountedSince()
+	if since.IsZero() || !r.sameAccount(e.event) {
 		return nil
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE sid = $2`, e.Code, e.Resource); err != nil {
+	code := e.event.Code
+	if e.event.CountsEverything() {
+		code = ""
+	}
+	var failed int64
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM failures WHERE at >= $1 AND (code = $2 OR $2 = '')`, millis(since), code).Scan(&failed); err != nil {
+		return fmt.Errorf("counting our own failures: %w", err)
+	}
+	if failed >= e.event.Count {
+		e.decide(fmt.Sprintf("%s: it counted %d, and %d of ours failed", ownSMS, e.event.Count, failed))
+	}
+	return nil
+}
+
+// noteFailure notes an error that Twilio logged about an SMS of ours, by its
+// SID, once for each.
+func noteFailure(ctx context.Context, tx *sql.Tx, sid, code string, now time.Time) error {
+	if code == "" {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE id = (SELECT sms FROM sids WHERE sid = $2)`, code, sid); err != nil {
 		return fmt.Errorf("noting an error on our SMS: %w", err)
+	}
+	return insertFailure(ctx, tx, sid, code, now)
+}
+
+func insertFailure(ctx context.Context, tx *sql.Tx, id, code string, now time.Time) error {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO failures (id, at, code) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`, id, millis(now), code); err != nil {
+		return fmt.Errorf("noting a failure of our SMS: %w", err)
+	}
+	return nil
+}
+
+// undecided is a row of waiting and its event.
+type undecided struct {
+	delivery string
+	since    time.Time
+	event    alert.Event
+}
+
+func (u *undecided) columns() []any {
+	e := &u.event
+	return []any{&u.delivery, at(&u.since), &e.ID, at(&e.Time), &e.Kind, &e.Account, &e.Code, &e.Level, &e.Description, &e.Resource}
+}
+
+// decideWaiting decides the events whose wait is over: every SMS that was in
+// flight when they came has settled, or they have waited for an hour. What fails
+// is tried again a second later.
+func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int64) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	var left bool
+	if err := o.db.reads.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM waiting)`).Scan(&left); err != nil || !left {
+		o.waiting.Store(err != nil)
+		return
+	}
+	var r *recording
+	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		r = newRecording(&o.db.bulk, o.options, time.Now(), nil)
+		if err := r.loadWaiting(ctx, tx, o.db.skipLocked); err != nil || len(r.entries) == 0 {
+			return err
+		}
+		if err := r.decide(ctx, tx); err != nil {
+			return err
+		}
+		return r.updateEvents(ctx, tx)
+	})
+	if err != nil {
+		if ctx.Err() == nil {
+			o.options.Logger.Error("events still wait to be decided", "err", err)
+		}
+		return
+	}
+	for _, e := range r.entries {
+		o.options.Logger.Info("event decided", "id", e.event.ID, "code", e.event.Code, "decision", e.decision,
+			"waited", r.now.Sub(e.waited).Round(time.Millisecond).String())
+	}
+	o.show(r, chart)
+	if len(r.sms) > 0 {
+		signal(o.wake)
+	}
+}
+
+// loadWaiting adds the events whose wait is over. All of those that wait are
+// about an SMS of which an attempt began before they came.
+func (r *recording) loadWaiting(ctx context.Context, tx *sql.Tx, skipLocked string) error {
+	var first time.Time // the oldest attempt whose SID is not known
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MIN(COALESCE(NULLIF(doubt_since, 0), attempt_at)), 0) FROM sms WHERE status = 'sending'`).Scan(at(&first)); err != nil {
+		return err
+	}
+	until := first.Add(-clockSkew)
+	if over := r.now.Add(-longestWait); until.Before(over) {
+		until = over
+	}
+	if first.IsZero() {
+		until = r.now.Add(clockSkew)
+	}
+	if skipLocked != "" {
+		skipLocked = "FOR UPDATE OF waiting SKIP LOCKED"
+	}
+	all, err := selectAll(ctx, tx, (*undecided).columns, `SELECT delivery, since, id, happened, kind, account, code, level, description, resource
+		FROM waiting JOIN events ON events.id = waiting.event WHERE since < $1 ORDER BY since, delivery, event LIMIT 500 `+skipLocked, millis(until))
+	if err != nil {
+		return err
+	}
+	var delivery []*entry
+	for i, u := range all {
+		delivery = append(delivery, &entry{event: u.event, result: new(Result), waited: u.since})
+		if i+1 == len(all) || all[i+1].delivery != u.delivery {
+			r.add(delivery)
+			delivery = nil
+		}
+	}
+	return nil
+}
+
+// updateEvents writes what was decided about events that waited.
+func (r *recording) updateEvents(ctx context.Context, tx *sql.Tx) error {
+	for _, e := range r.entries {
+		if _, err := tx.ExecContext(ctx, `UPDATE events SET decision = $1, decided = $2 WHERE id = $3`, e.decision, millis(r.now), e.event.ID); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM waiting WHERE event = $1`, e.event.ID); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -20,11 +20,13 @@ const (
 // is left or ctx ends.
 func (o *Outbox) Purge(ctx context.Context) error {
 	before := time.Now().Add(-o.options.KeepFor)
-	for _, old := range []struct{ table, rows string }{
-		{"events", "received < $1 ORDER BY received"},
-		{"sms", "created < $1 AND status NOT IN ('pending', 'sending') ORDER BY created"},
+	for _, old := range []struct{ table, key, rows string }{
+		{"events", "id", "received < $1 ORDER BY received"},
+		{"sms", "id", "created < $1 AND status NOT IN ('pending', 'sending') AND NOT (status = 'held' AND event = '') ORDER BY created"},
+		{"sids", "sid", "at < $1 ORDER BY at"},
+		{"failures", "id", "at < $1 ORDER BY at"},
 	} {
-		query := fmt.Sprintf(`DELETE FROM %s WHERE id IN (SELECT id FROM %s WHERE %s LIMIT %d)`, old.table, old.table, old.rows, purgeRows)
+		query := fmt.Sprintf(`DELETE FROM %s WHERE %s IN (SELECT %s FROM %s WHERE %s LIMIT %d)`, old.table, old.key, old.key, old.table, old.rows, purgeRows)
 		for {
 			begin := time.Now()
 			done, err := o.db.writes.ExecContext(ctx, query, millis(before))
@@ -47,12 +49,9 @@ func (o *Outbox) Purge(ctx context.Context) error {
 		}
 	}
 	for _, period := range []alert.Period{alert.Hourly, alert.Daily, alert.Monthly, alert.Yearly, chartPeriod} {
-		// The running period counts on, however short history is kept.
-		end := period.Start(time.Now())
-		if end.After(before) {
-			end = before
-		}
-		if _, err := o.db.writes.ExecContext(ctx, `DELETE FROM counts WHERE period = $1 AND start < $2`, string(period), millis(end)); err != nil {
+		// A counter is of use until its period ends, and kept as long as any
+		// history after that.
+		if _, err := o.db.writes.ExecContext(ctx, `DELETE FROM counts WHERE period = $1 AND start < $2`, string(period), millis(period.Start(before))); err != nil {
 			return fmt.Errorf("purging counts: %w", err)
 		}
 	}

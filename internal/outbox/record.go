@@ -13,13 +13,9 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// lateAfter is the age from which an SMS says when it happened.
-const lateAfter = 10 * time.Minute
-
 // Result is what became of an event.
 type Result struct {
-	// Text is that of the alert's SMS, empty where there is no alert or it is
-	// held back.
+	// Text is the alert's SMS, empty where there is no alert or it is held back.
 	Text string
 	// Reason says why there is no SMS.
 	Reason string
@@ -32,6 +28,7 @@ func (r Result) String() string { return cmp.Or(r.Text, r.Reason) }
 const (
 	seenBefore = "seen before"
 	ownSMS     = "an SMS of our own"
+	waits      = "waits: perhaps about an SMS of our own"
 	alerted    = "alerted"
 )
 
@@ -40,6 +37,7 @@ type entry struct {
 	event    alert.Event
 	result   *Result
 	decision string
+	waited   time.Time // since when it has waited, zero for a new one
 }
 
 // recording is one transaction's work on a batch of deliveries.
@@ -53,19 +51,22 @@ type recording struct {
 	askFirst bool
 	// deliveries hold the entries of each delivery, in order.
 	deliveries [][]*entry
-	counts     map[alert.Counter]int64
+	tallies    map[alert.Counter]alert.Tally
+	told       map[alert.Counter]bool // the counters that alert
 	sms        []message
 }
 
 // message is an SMS to be stored.
 type message struct {
-	alert.SMS
-	event  alert.Event
-	status Status
+	id, to  string
+	words   alert.Words
+	event   alert.Event
+	status  Status
+	summary string // held: the SMS that will sum it up
 }
 
 func newRecording(bulk *statements, options Options, now time.Time, deliveries []delivery) *recording {
-	r := &recording{bulk: bulk, options: options, now: now, counts: make(map[alert.Counter]int64)}
+	r := &recording{bulk: bulk, options: options, now: now, tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool)}
 	for _, d := range deliveries {
 		entries := make([]*entry, len(d.events))
 		for i, event := range d.events {
@@ -76,44 +77,43 @@ func newRecording(bulk *statements, options Options, now time.Time, deliveries [
 			d.results[i] = Result{} // an attempt before this one may have left something
 			entries[i] = &entry{event: event, result: &d.results[i]}
 		}
-		r.deliveries = append(r.deliveries, entries)
-		r.entries = append(r.entries, entries...)
+		r.add(entries)
 	}
 	return r
 }
 
+// add adds the entries of a delivery.
+func (r *recording) add(entries []*entry) {
+	r.deliveries = append(r.deliveries, entries)
+	r.entries = append(r.entries, entries...)
+}
+
 // happened returns when e happened, as far as that can be believed. Twilio
 // delivers for four hours at most: what claims to be older than news, or to
-// come from the future, has a wrong date, and happened now. Only Twilio's log
-// reaches further back.
+// come from the future, has a wrong date, and happened now. Only Twilio's error
+// log reaches further back.
 func (r *recording) happened(e alert.Event) time.Time {
-	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.Log && e.Kind != alert.Alarm
+	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.Log
 	if e.Time.IsZero() || e.Time.After(r.now) || old {
 		return r.now
 	}
 	return e.Time
 }
 
-// store asks, counts, decides and writes, in the order in which replicas can
-// do it side by side: the counters' rows are locked before events are written.
+// store takes the events that are new and writes them, decided or waiting.
+// Replicas can do it side by side: they lock the counters' rows, in one order,
+// before they write events.
 func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
 	if err := r.dropSeen(ctx, tx); err != nil {
 		return err
 	}
-	if err := r.dropOwn(ctx, tx); err != nil {
+	if err := r.wait(ctx, tx); err != nil {
 		return err
 	}
-	if err := r.count(ctx, tx); err != nil {
+	if err := r.decide(ctx, tx); err != nil {
 		return err
 	}
-	r.decide()
-	if err := r.admit(ctx, tx); err != nil {
-		return err
-	}
-	if err := r.insertEvents(ctx, tx); err != nil {
-		return err
-	}
-	return insertSMS(ctx, tx, r.bulk, r.sms, r.now)
+	return r.insertEvents(ctx, tx)
 }
 
 // dropSeen decides the events that are already known, here or in the batch.
@@ -140,7 +140,29 @@ func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// count adds the undecided events to their counters, and leaves in r.counts
+// decide is the one way in which events are decided: those about our own SMS
+// are dropped, the others are counted, the triggers are asked, and the SMS are
+// written.
+func (r *recording) decide(ctx context.Context, tx *sql.Tx) error {
+	if err := r.dropOwn(ctx, tx); err != nil {
+		return err
+	}
+	if err := r.count(ctx, tx); err != nil {
+		return err
+	}
+	for _, delivery := range r.deliveries {
+		r.ask(delivery)
+	}
+	if err := r.storeAlerted(ctx, tx); err != nil {
+		return err
+	}
+	if err := r.admit(ctx, tx); err != nil {
+		return err
+	}
+	return insertSMS(ctx, tx, r.bulk, r.sms, r.now)
+}
+
+// count adds the undecided events to their counters, and leaves in r.tallies
 // what each counter was before.
 func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
 	added := make(map[alert.Counter]int64, len(r.entries))
@@ -156,80 +178,106 @@ func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	for c, n := range counts {
-		r.counts[c] = n - added[c]
+	for _, c := range counts {
+		c.N -= added[c.Counter]
+		r.tallies[c.Counter] = c.Tally
+		if c.N < 0 {
+			r.dropUncountable(c)
+		}
 	}
 	return nil
+}
+
+// dropUncountable decides the events of a counter below zero, which no program
+// of ours has written.
+func (r *recording) dropUncountable(c count) {
+	reason := fmt.Sprintf("not decided: the outbox counts %d events of %q in the period from %s", c.N, c.Code, c.Start.Format(time.RFC3339))
+	r.options.Logger.Error("a counter is below zero, its events make no alert: correct n in the table counts", "account", c.Account, "code", c.Code, "n", c.N)
+	for _, e := range r.entries {
+		if e.decision == "" && slices.Contains(r.options.Triggers.Counters(e.event), c.Counter) {
+			e.decide(reason)
+		}
+	}
 }
 
 // count is a row of counts.
 type count struct {
 	alert.Counter
-	n int64
+	alert.Tally
 }
 
 func (c *count) columns() []any {
-	return []any{&c.Account, &c.Code, &c.Period, at(&c.Start), &c.n}
+	return []any{&c.Account, &c.Code, &c.Period, at(&c.Start), &c.N, &c.Alerted}
 }
 
 // addCounts adds to the counters and returns their new values. It writes them
 // in sorted order, so that replicas lock them in one order.
-func addCounts(ctx context.Context, tx *sql.Tx, bulk *statements, added map[alert.Counter]int64) (map[alert.Counter]int64, error) {
-	counters := slices.SortedFunc(maps.Keys(added), func(a, b alert.Counter) int {
-		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Period, b.Period), a.Start.Compare(b.Start))
-	})
-	args := make([]any, 0, 5*len(counters))
-	for _, c := range counters {
+func addCounts(ctx context.Context, tx *sql.Tx, bulk *statements, added map[alert.Counter]int64) ([]count, error) {
+	args := make([]any, 0, 5*len(added))
+	for _, c := range sortedCounters(added) {
 		args = append(args, c.Account, c.Code, string(c.Period), millis(c.Start), added[c])
 	}
-	counts := make(map[alert.Counter]int64, len(added))
-	all, err := selectBulk(ctx, tx, &bulk.addCounts, (*count).columns, args)
+	counts, err := selectBulk(ctx, tx, &bulk.addCounts, (*count).columns, args)
 	if err != nil {
 		return nil, fmt.Errorf("counting: %w", err)
-	}
-	for _, c := range all {
-		counts[c.Counter] = c.n
 	}
 	return counts, nil
 }
 
-// decide asks the triggers, delivery by delivery, and writes the SMS.
-func (r *recording) decide() {
-	next := func(c alert.Counter) int64 {
-		r.counts[c]++
-		return r.counts[c]
-	}
-	for _, delivery := range r.deliveries {
-		var undecided []*entry
-		var events []alert.Event
-		for _, e := range delivery {
-			if e.decision == "" {
-				undecided = append(undecided, e)
-				events = append(events, e.event)
-			}
-		}
-		for i, decision := range r.options.Triggers.Decide(events, next) {
-			r.follow(undecided[i], decision)
+func sortedCounters[T any](of map[alert.Counter]T) []alert.Counter {
+	return slices.SortedFunc(maps.Keys(of), func(a, b alert.Counter) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Period, b.Period), a.Start.Compare(b.Start))
+	})
+}
+
+// storeAlerted writes up to which counts the counters have been told now.
+func (r *recording) storeAlerted(ctx context.Context, tx *sql.Tx) error {
+	for _, c := range sortedCounters(r.told) {
+		if _, err := tx.ExecContext(ctx, `UPDATE counts SET alerted = $1 WHERE account = $2 AND code = $3 AND period = $4 AND start = $5`,
+			r.tallies[c].Alerted, c.Account, c.Code, string(c.Period), millis(c.Start)); err != nil {
+			return fmt.Errorf("noting what was told: %w", err)
 		}
 	}
+	return nil
+}
+
+// ask asks the triggers about the undecided events of a delivery.
+func (r *recording) ask(delivery []*entry) {
+	var undecided []*entry
+	var events []alert.Event
+	for _, e := range delivery {
+		if e.decision == "" {
+			undecided = append(undecided, e)
+			events = append(events, e.event)
+		}
+	}
+	for i, decision := range r.options.Triggers.Decide(events, r.tallies, r.quiet) {
+		r.follow(undecided[i], decision)
+	}
+}
+
+// quiet says why e must not ring although its count is due, or "".
+func (r *recording) quiet(e alert.Event) string {
+	if r.now.Sub(e.Time) > r.options.GiveUpAfter {
+		return "too old to alert: it happened at " + e.Time.Format(time.RFC3339)
+	}
+	return ""
 }
 
 // follow writes the SMS of an alert, or why there is none.
 func (r *recording) follow(e *entry, decision alert.Decision) {
-	age := r.now.Sub(e.event.Time)
-	switch {
-	case !decision.Alert:
+	if !decision.Alert {
 		e.decide(decision.Reason)
 		return
-	case e.event.Kind == alert.Log && age > r.options.GiveUpAfter:
-		e.decide("too old to alert: it happened at " + e.event.Time.Format(time.RFC3339))
-		return
 	}
-	late := age > lateAfter && e.event.Kind != alert.Alarm
-	e.result.Text = r.options.Text.Render(alert.Alert{Event: e.event, Decision: decision, Late: late})
+	words := r.options.Text.Render(e.event, decision)
+	e.result.Text = words.At(r.now)
 	e.decision = alerted
+	for _, c := range decision.Counts {
+		r.told[c.Counter] = true
+	}
 	for _, to := range r.options.Recipients {
-		r.sms = append(r.sms, message{alert.SMS{ID: rand.Text(), To: to, Body: e.result.Text}, e.event, Pending})
+		r.sms = append(r.sms, message{id: rand.Text(), to: to, words: words, event: e.event, status: Pending})
 	}
 }
 
@@ -257,15 +305,26 @@ func (r *recording) insertEvents(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
+// wordings returns the columns of an SMS that hold its words: the ones that are
+// true now, the ones for later where those differ, and from when on.
+func wordings(words alert.Words, now time.Time) (body, other string, until int64) {
+	body = words.At(now)
+	if body != words.Later {
+		return body, words.Later, millis(words.Until)
+	}
+	return body, "", 0
+}
+
 // insertSMS writes SMS, due at once unless they are held.
 func insertSMS(ctx context.Context, tx *sql.Tx, bulk *statements, all []message, now time.Time) error {
 	var args []any
 	for _, m := range all {
-		resource := m.event.Resource
-		if !isMessage(resource) {
-			resource = ""
+		body, other, until := wordings(m.words, now)
+		happened := m.event.Time
+		if happened.IsZero() {
+			happened = now
 		}
-		args = append(args, m.ID, m.event.ID, m.event.Code, resource, m.To, m.Body, string(m.status), millis(now), millis(now))
+		args = append(args, m.id, m.event.ID, m.summary, m.event.Code, m.to, body, other, until, string(m.status), millis(now), millis(happened), millis(now))
 	}
 	if _, err := bulk.insertSMS.exec(ctx, tx, args); err != nil {
 		return fmt.Errorf("storing SMS: %w", err)

@@ -1,9 +1,10 @@
--- The outbox, version 1. SQLite and Postgres read the same text, but for what
+-- The outbox, version 2. SQLite and Postgres read the same text, but for what
 -- stands between /* and */, which SQLite reads as well: it keeps such a table by
 -- its key, which saves a twentieth of the cost of a webhook.
 -- Times are milliseconds since 1970 in UTC; 0 means never. No column is ever
--- NULL but sms.sid; events does not say so, because SQLite would keep a journal
--- of each statement to undo it by, a tenth of the cost of a webhook.
+-- NULL but sms.sid and events.decided; events and counts do not say so, because
+-- SQLite would keep a journal of each statement to undo it by, a tenth of the
+-- cost of a webhook.
 
 CREATE TABLE events (
 	id          TEXT   PRIMARY KEY, -- NO… SID, an alarm's firing, or made up for what is always news
@@ -15,9 +16,17 @@ CREATE TABLE events (
 	level       TEXT  ,
 	description TEXT  ,
 	resource    TEXT  ,    -- SID of what the error is about
-	decision    TEXT       -- what became of it, in words
+	decision    TEXT  ,    -- what became of it, in words
+	decided     BIGINT     -- when, if that was not when it was received
 );
 CREATE INDEX events_received ON events (received);
+
+-- Events that are not decided yet: they may be about an SMS of ours.
+CREATE TABLE waiting (
+	event    TEXT   PRIMARY KEY,
+	delivery TEXT   NOT NULL, -- the events of one request have the same
+	since    BIGINT NOT NULL
+);
 
 CREATE TABLE counts (
 	account TEXT  ,
@@ -25,6 +34,7 @@ CREATE TABLE counts (
 	period  TEXT  ,
 	start   BIGINT,
 	n       BIGINT,
+	alerted BIGINT DEFAULT 0, -- up to which count its alerts have been told
 	PRIMARY KEY (account, code, period, start)
 ) /*WITHOUT ROWID*/;
 CREATE INDEX counts_period ON counts (period, start);
@@ -32,31 +42,46 @@ CREATE INDEX counts_period ON counts (period, start);
 CREATE TABLE sms (
 	id          TEXT   PRIMARY KEY,
 	event       TEXT   NOT NULL, -- empty for a summary of held alerts
+	summary     TEXT   NOT NULL DEFAULT '', -- held: the SMS that sums it up
 	code        TEXT   NOT NULL,
-	resource    TEXT   NOT NULL, -- SID of the message the error is about, or empty
 	recipient   TEXT   NOT NULL,
 	body        TEXT   NOT NULL,
+	other       TEXT   NOT NULL DEFAULT '', -- the wording for later, or the one from before
+	body_until  BIGINT NOT NULL DEFAULT 0, -- when the wording for later takes the place of body
 	status      TEXT   NOT NULL, -- pending sending sent delivered undelivered failed held
 	created     BIGINT NOT NULL,
+	happened    BIGINT NOT NULL DEFAULT 0, -- the event
 	next_at     BIGINT NOT NULL, -- pending: when to send; sending: end of the lease
 	attempts    BIGINT NOT NULL DEFAULT 0,
 	attempt_at  BIGINT NOT NULL DEFAULT 0, -- when the last attempt began
 	doubt_since BIGINT NOT NULL DEFAULT 0, -- when the first attempt of unknown outcome began
+	blocked     BIGINT NOT NULL DEFAULT 0, -- 1: Twilio refuses until the operator helps
 	sent_at     BIGINT NOT NULL DEFAULT 0, -- when Twilio accepted it
 	sid         TEXT   UNIQUE,
 	error       TEXT   NOT NULL DEFAULT '' -- Twilio's code, or what went wrong
 );
 CREATE INDEX sms_waiting ON sms (next_at) WHERE status IN ('pending', 'sending');
+CREATE INDEX sms_sending ON sms (attempt_at) WHERE status = 'sending';
 CREATE INDEX sms_sent ON sms (sent_at) WHERE sent_at > 0;
-CREATE INDEX sms_held ON sms (recipient, created, code) WHERE status = 'held';
+CREATE INDEX sms_summary ON sms (recipient) WHERE status = 'held' AND event = '';
+CREATE INDEX sms_held ON sms (summary, code) WHERE status = 'held';
 CREATE INDEX sms_created ON sms (created);
 
--- A phone's row is what replicas lock to share the limit of SMS an hour.
-CREATE TABLE phones (
-	recipient  TEXT   PRIMARY KEY,
-	held       BIGINT NOT NULL, -- alerts held back and not yet told
-	held_since BIGINT NOT NULL
+-- Every SID that Twilio ever told for an SMS of ours: copies have several.
+CREATE TABLE sids (
+	sid TEXT   PRIMARY KEY,
+	sms TEXT   NOT NULL,
+	at  BIGINT NOT NULL
 );
+CREATE INDEX sids_at ON sids (at);
+
+-- Errors that Twilio logged about SMS of ours, which an Alarm may count.
+CREATE TABLE failures (
+	id   TEXT   PRIMARY KEY, -- the SID, or the SMS and its attempt where it has none
+	at   BIGINT NOT NULL,
+	code TEXT   NOT NULL
+);
+CREATE INDEX failures_at ON failures (at);
 
 -- Leases and marks of what must run only once over all replicas.
 CREATE TABLE marks (

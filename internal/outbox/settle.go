@@ -21,21 +21,33 @@ const (
 	lastRetry  = 5 * time.Minute
 )
 
-// settleAccepted notes that Twilio accepted c. A SID that another SMS has
-// already cannot be this one's: it stays in doubt.
-func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now time.Time) error {
-	return o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = 'sent', sid = $1, sent_at = $2, error = ''
-			WHERE id = $3 AND sid IS NULL AND NOT EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = $1)`, sid, millis(now), c.ID)
+// settleAccepted notes that Twilio accepted c, and reports whether it did: a SID
+// that belongs to another SMS cannot be this one's, which stays in doubt.
+func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now time.Time) (settled bool, err error) {
+	err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		owner, err := keepSID(ctx, tx, sid, c.ID, now)
 		if err != nil {
 			return err
 		}
-		if n, err := done.RowsAffected(); n > 0 || err != nil {
+		if settled = owner == c.ID; !settled {
+			_, err = tx.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE id = $2 AND status = 'sending'`, millis(now.Add(logLag)), c.ID)
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE id = $2 AND sid IS NULL AND status = 'sending'`, millis(now.Add(logLag)), c.ID)
+		_, err = tx.ExecContext(ctx, `UPDATE sms SET status = 'sent', sid = $1, sent_at = $2, error = '', blocked = 0 WHERE id = $3 AND sid IS NULL`, sid, millis(now), c.ID)
 		return err
 	})
+	return settled, err
+}
+
+// keepSID remembers a SID as that of an SMS of ours, and returns the SMS that it
+// belongs to: another one, where that was told first.
+func keepSID(ctx context.Context, tx *sql.Tx, sid, sms string, now time.Time) (owner string, err error) {
+	err = tx.QueryRowContext(ctx, `INSERT INTO sids (sid, sms, at) VALUES ($1, $2, $3) ON CONFLICT (sid) DO UPDATE SET at = sids.at RETURNING sms`,
+		sid, sms, millis(now)).Scan(&owner)
+	if err != nil {
+		return "", fmt.Errorf("remembering the SID of an SMS: %w", err)
+	}
+	return owner, nil
 }
 
 // settleFailed notes a failed attempt and when to try again, or that there is
@@ -43,24 +55,39 @@ func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now ti
 // report of Twilio, or another worker, settled it meanwhile.
 func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendError, now time.Time) (Status, error) {
 	status, next := Pending, now.Add(max(backoff(c.attempts), failure.RetryAfter))
+	late := now.Sub(c.happened) - o.options.GiveUpAfter
+	doubt := !c.DoubtSince.IsZero()
 	switch {
-	case failure.Outcome == alert.Refused, now.Sub(c.created) > o.options.GiveUpAfter:
+	case failure.Outcome == alert.Refused, late > 0 && !doubt && failure.Outcome != alert.InDoubt, late > longestWait:
 		status = Failed
 	case failure.Outcome == alert.InDoubt:
 		status, next = Sending, now.Add(max(backoff(c.attempts), logLag))
-	case !c.DoubtSince.IsZero():
+	case doubt:
 		status = Sending // the doubt about an earlier attempt stays
 	}
 	reason := failure.Code
 	if reason == "" {
 		reason = oneLine(failure.Err.Error())
 	}
-	done, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3
-		WHERE id = $4 AND status = 'sending' AND attempt_at = $5`, string(status), millis(next), reason, c.ID, millis(c.began))
-	if err != nil {
-		return status, err
+	blocked := 0
+	if failure.Outcome == alert.Blocked {
+		blocked = 1
 	}
-	if n, err := done.RowsAffected(); n == 0 || err != nil {
+	news := false
+	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3, blocked = $4
+			WHERE id = $5 AND status = 'sending' AND attempt_at = $6`, string(status), millis(next), reason, blocked, c.ID, millis(c.began))
+		if err != nil {
+			return err
+		}
+		n, err := done.RowsAffected()
+		news = n > 0
+		if err != nil || failure.Code == "" {
+			return err
+		}
+		return insertFailure(ctx, tx, fmt.Sprintf("%s %d", c.ID, c.attempts), failure.Code, now)
+	})
+	if err != nil || !news {
 		return "", err
 	}
 	return status, nil
@@ -92,7 +119,9 @@ var reported = map[string]Status{
 }
 
 // Deliver notes what became of an SMS and returns whether that was news. A
-// report of an SMS whose acceptance was in doubt settles the doubt.
+// report of an SMS whose acceptance was in doubt settles the doubt. Twilio may
+// report several copies of an SMS: all of their SIDs are ours, and the one noted
+// first tells what became of it.
 func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 	status, ok := reported[r.Status]
 	if !ok {
@@ -102,11 +131,11 @@ func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 	defer cancel()
 	news, created := false, time.Time{}
 	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		now := millis(time.Now())
-		// Callbacks come in any order, and before the answer to our own call.
-		if _, err := tx.ExecContext(ctx, `UPDATE sms SET sid = $1, status = 'sent', sent_at = $2, error = '' WHERE id = $3 AND sid IS NULL
-			AND status IN ('pending', 'sending', 'failed') AND NOT EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = $1)`, r.SID, now, r.ID); err != nil {
-			return err
+		now := time.Now()
+		if r.ID != "" {
+			if err := settleReported(ctx, tx, r, now); err != nil {
+				return err
+			}
 		}
 		if status == Sent {
 			return nil
@@ -114,16 +143,33 @@ func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 		err := tx.QueryRowContext(ctx, `UPDATE sms SET status = $1, error = $2 WHERE sid = $3 AND status = 'sent' RETURNING created`,
 			string(status), r.Code, r.SID).Scan(at(&created))
 		news = err == nil
-		if errors.Is(err, sql.ErrNoRows) {
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if status != Undelivered {
 			return nil
 		}
-		return err
+		// Twilio may say the code only when it reports again.
+		return noteFailure(ctx, tx, r.SID, r.Code, now)
 	})
 	if err != nil {
 		return false, fmt.Errorf("noting a delivery report: %w", err)
 	}
+	signal(o.settled)
 	if news {
 		o.options.Observer.Settled(status, r.Code, time.Since(created))
 	}
 	return news, nil
+}
+
+// settleReported settles the SMS that a report names. Callbacks come in any
+// order, and before the answer to our own call.
+func settleReported(ctx context.Context, tx *sql.Tx, r alert.Report, now time.Time) error {
+	owner, err := keepSID(ctx, tx, r.SID, r.ID, now)
+	if err != nil || owner != r.ID {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE sms SET sid = $1, status = 'sent', sent_at = $2, error = '', blocked = 0
+		WHERE id = $3 AND sid IS NULL AND status IN ('pending', 'sending', 'failed')`, r.SID, millis(now), r.ID)
+	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +16,8 @@ import (
 //
 // An error tells by *alert.SendError whether to try again; any other error
 // means that nobody knows whether Twilio accepted the SMS. When SMS.DoubtSince
-// is set, Send first looks whether Twilio has it already.
+// is set, Send first looks whether Twilio has it already, and with SMS.LookOnly
+// it does no more.
 type Sender interface {
 	Send(ctx context.Context, sms alert.SMS) (sid string, err error)
 }
@@ -32,14 +35,19 @@ type Worker struct {
 	outbox *Outbox
 	sender Sender
 	logger *slog.Logger
+	begun  bool      // what only waited for a start is due
+	looked time.Time // when it last looked for SMS of the future
 	// slots holds a place for each SMS that is being sent.
 	slots   chan struct{}
 	sending sync.WaitGroup
+
+	mu       sync.Mutex
+	inFlight map[string]bool // the IDs of the SMS that are being sent
 }
 
 // NewWorker returns a worker that sends the outbox's SMS through sender.
 func NewWorker(o *Outbox, sender Sender) *Worker {
-	return &Worker{outbox: o, sender: sender, logger: o.options.Logger, slots: make(chan struct{}, concurrency)}
+	return &Worker{outbox: o, sender: sender, logger: o.options.Logger, slots: make(chan struct{}, concurrency), inFlight: make(map[string]bool)}
 }
 
 // Run sends SMS until ctx ends, and returns when those in flight are settled.
@@ -67,21 +75,24 @@ func (w *Worker) Run(ctx context.Context) {
 
 // round starts to send what is due, and returns how long to rest.
 func (w *Worker) round(ctx context.Context) (time.Duration, error) {
-	if err := w.outbox.release(ctx); err != nil {
+	if err := w.prepare(ctx); err != nil {
 		return idle, err
 	}
 	var now time.Time
 	for ctx.Err() == nil {
 		free := w.acquire(ctx)
 		now = time.Now()
-		claims, err := w.outbox.claim(ctx, free, now)
+		claims, err := w.outbox.claim(ctx, free, now, w.flying())
 		for range free - len(claims) {
 			<-w.slots
 		}
 		for _, c := range claims {
+			w.fly(c.ID, true)
 			w.sending.Go(func() {
-				defer func() { <-w.slots }()
 				w.send(context.WithoutCancel(ctx), c)
+				w.fly(c.ID, false)
+				<-w.slots
+				signal(w.outbox.settled)
 			})
 		}
 		if err != nil {
@@ -96,6 +107,39 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 		return idle, err
 	}
 	return min(max(time.Until(due), time.Millisecond), idle), nil
+}
+
+// prepare makes due what waits for something else than its time.
+func (w *Worker) prepare(ctx context.Context) error {
+	if !w.begun {
+		if err := w.outbox.begin(ctx); err != nil {
+			return err
+		}
+		w.begun = true
+	}
+	if now := time.Now(); now.Sub(w.looked) > time.Minute {
+		if err := w.outbox.unwait(ctx, now); err != nil {
+			return err
+		}
+		w.looked = now
+	}
+	return w.outbox.release(ctx)
+}
+
+// fly notes whether an SMS is in flight.
+func (w *Worker) fly(id string, flies bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.inFlight[id] = flies; !flies {
+		delete(w.inFlight, id)
+	}
+}
+
+// flying returns the SMS in flight.
+func (w *Worker) flying() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.inFlight))
 }
 
 // acquire waits for a free slot, takes all that are free, and returns how
@@ -118,26 +162,23 @@ func (w *Worker) acquire(ctx context.Context) int {
 // send sends a claimed SMS and notes what became of it.
 func (w *Worker) send(ctx context.Context, c claim) {
 	log := w.logger.With("sms", c.ID, "to", alert.Mask(c.To), "attempt", c.attempts)
-	if c.own {
-		if err := w.outbox.retract(ctx, c); err != nil {
-			log.Error("alert about an SMS of our own not taken back", "err", err)
-		}
-		return
-	}
 	sid, err := w.attempt(ctx, c)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	if err == nil {
+	if err != nil {
+		w.fail(ctx, c, err, log)
+		return
+	}
+	settled, err := w.outbox.settleAccepted(ctx, c, sid, time.Now())
+	switch {
+	case err != nil:
+		log.Error("outbox unavailable, SMS sent but not noted: Twilio's message log will tell", "sid", sid, "err", err)
+	case !settled:
+		log.Warn("SMS still in doubt: what Twilio's message log shows is another SMS of ours", "sid", sid)
+	default:
 		w.outbox.options.Observer.Settled(Sent, "", time.Since(c.happened))
 		log.Info("SMS sent", "sid", sid)
-		if err := w.outbox.settleAccepted(ctx, c, sid, time.Now()); err != nil {
-			log.Error("outbox unavailable, SMS sent but not noted: Twilio's message log will tell", "sid", sid, "err", err)
-		}
-	} else {
-		w.fail(ctx, c, err, log)
 	}
-	// What waited for the fate of this SMS may go now.
-	w.outbox.wakeWorker()
 }
 
 // fail notes a failed attempt to send c.
@@ -162,14 +203,25 @@ func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger)
 	log.Warn("SMS not sent yet", "code", failure.Code, "err", failure)
 }
 
-// attempt sends c unless it is no news any more.
+// attempt sends c. Of an SMS that is no longer news it only asks whether Twilio
+// has it, if that is in doubt.
 func (w *Worker) attempt(ctx context.Context, c claim) (string, error) {
-	if age := time.Since(c.created); age > w.outbox.options.GiveUpAfter {
-		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New("given up: not accepted within GIVE_UP_AFTER")}
+	refuse := func(reason string) (string, error) {
+		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New(reason)}
+	}
+	doubt := !c.DoubtSince.IsZero()
+	c.LookOnly = c.attempts > 1 && time.Since(c.happened) > w.outbox.options.GiveUpAfter
+	switch named := slices.Contains(w.outbox.options.Recipients, c.To); {
+	case !doubt && !named:
+		return refuse(notNamed)
+	case !doubt && c.LookOnly:
+		return refuse("given up: not accepted within GIVE_UP_AFTER")
+	case !named:
+		c.LookOnly = true
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	if !c.DoubtSince.IsZero() {
+	if doubt {
 		known, err := w.outbox.known(ctx, c)
 		if err != nil {
 			return "", &alert.SendError{Outcome: alert.NotAccepted, Err: err}
