@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/alert"
-	"twilio-error-sms/internal/outbox/outboxtest"
 )
 
 const (
@@ -44,15 +43,15 @@ func TestErrorBehindOurOwn(t *testing.T) {
 	t.Parallel()
 	address := sqliteAddress(t)
 	synctest.Test(t, func(t *testing.T) {
-		box := open(t, address, outboxtest.Options(t, "* at 1,10 daily"))
+		box := open(t, address, defaults(t, "* at 1,10 daily"))
 		twilio := &slowTwilio{let: make(chan struct{})}
-		stop := outboxtest.Work(box, twilio)
+		stop := work(box, twilio)
 		defer stop()
-		record(t, box, outboxtest.Event("NO1", "11200"))
+		record(t, box, event("NO1", "11200"))
 		time.Sleep(time.Second)
-		record(t, box, outboxtest.About("NO own", "30003", ownSID))
+		record(t, box, about("NO own", "30003", ownSID))
 		time.Sleep(time.Second)
-		if got := record(t, box, outboxtest.About("NO other", "30003", otherSID)); !strings.HasPrefix(got, "2nd 30003") {
+		if got := record(t, box, about("NO other", "30003", otherSID)); !strings.HasPrefix(got, "2nd 30003") {
 			t.Errorf("got %q", got)
 		}
 		close(twilio.let)
@@ -60,7 +59,7 @@ func TestErrorBehindOurOwn(t *testing.T) {
 		if len(twilio.texts) != 2 || !strings.Contains(twilio.texts[1], "30003") || !strings.Contains(twilio.texts[1], "(1st today)") {
 			t.Errorf("texted %q, want the alert of the other 30003", twilio.texts)
 		}
-		if got := record(t, box, outboxtest.About("NO next", "30003", otherSID)); !strings.HasPrefix(got, "2nd 30003") {
+		if got := record(t, box, about("NO next", "30003", otherSID)); !strings.HasPrefix(got, "2nd 30003") {
 			t.Errorf("the next is %q", got)
 		}
 	})
@@ -94,13 +93,13 @@ func TestDoubtThatStays(t *testing.T) {
 	t.Parallel()
 	address := sqliteAddress(t)
 	synctest.Test(t, func(t *testing.T) {
-		box := open(t, address, outboxtest.Options(t, "* every 1"))
+		box := open(t, address, defaults(t, "* every 1"))
 		twilio := new(unreadable)
-		stop := outboxtest.Work(box, twilio)
+		stop := work(box, twilio)
 		defer stop()
-		record(t, box, outboxtest.Event("NO1", "11200"))
+		record(t, box, event("NO1", "11200"))
 		time.Sleep(time.Minute)
-		record(t, box, outboxtest.About("NO2", "30007", otherSID))
+		record(t, box, about("NO2", "30007", otherSID))
 		time.Sleep(30 * time.Minute)
 		if len(twilio.texts) != 0 {
 			t.Errorf("texted %q while it may be about our own", twilio.texts)
