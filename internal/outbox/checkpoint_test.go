@@ -27,8 +27,11 @@ func TestLogBeginsAnew(t *testing.T) {
 	var over atomic.Bool
 	var clients sync.WaitGroup
 	record := func() {
-		e := alert.Event{ID: fmt.Sprint("NO", n.Add(1)), Kind: alert.Debugger, Level: alert.Error, Code: "11200"}
-		if _, err := o.Record(t.Context(), []alert.Event{e}); err != nil {
+		batch := make([]alert.Event, 50) // which fills pages fast
+		for i := range batch {
+			batch[i] = alert.Event{ID: fmt.Sprint("NO", n.Add(1)), Kind: alert.Debugger, Level: alert.Error, Code: "11200"}
+		}
+		if _, err := o.Record(t.Context(), batch); err != nil {
 			t.Error(err)
 		}
 	}

@@ -1,6 +1,9 @@
-// Package pgtest starts private Postgres servers for tests, from the postgres
-// and initdb that the machine has. They listen on a free port of the loopback
-// address, keep their data in a folder of their own, and end with the test.
+// Package pgtest is for tests: it starts private Postgres servers, by the
+// programs postgres and initdb of the machine.
+//
+// A server keeps its data in a folder of its own and listens on a Unix socket
+// there: there is no port that another program could take. A test that needs
+// TCP gets a port by Server.TCP.
 package pgtest
 
 import (
@@ -9,8 +12,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -18,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -29,55 +34,105 @@ import (
 const (
 	startTimeout = time.Minute
 	stopTimeout  = 10 * time.Second
+	// port is part of the name of each server's socket.
+	port = "5432"
 )
 
 // Server is a private Postgres server.
 type Server struct {
 	bin        string // the folder of postgres and initdb
 	dir        string
-	port       int
+	settings   []string
 	credential *syscall.Credential // nil: ours
 	process    *exec.Cmd
 	exited     chan error
 	databases  atomic.Int64
 }
 
-// Start starts a server that ends with the test. Where the machine has no
-// Postgres it skips the test.
-func Start(t testing.TB) *Server {
+// Start starts a server that ends with the test, with settings such as
+// "fsync=off". Where the machine has no Postgres it skips the test.
+func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	bin := find()
-	if bin == "" {
-		t.Skip("no postgres and initdb on this machine, in PATH or /usr/lib/postgresql/*/bin: install the package postgresql")
+	s := started(t, func() (*Server, error) { return newServer(settings) })
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Shared is a server for several tests. The first that asks for it starts it;
+// TestMain closes it.
+type Shared struct {
+	Settings []string // as of Start
+
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+// Start returns the server. Where the machine has no Postgres it skips the
+// test.
+func (s *Shared) Start(t testing.TB) *Server {
+	t.Helper()
+	return started(t, func() (*Server, error) {
+		s.once.Do(func() { s.server, s.err = newServer(s.Settings) })
+		return s.server, s.err
+	})
+}
+
+// Close ends the server, if a test started it.
+func (s *Shared) Close() {
+	if s.server != nil {
+		s.server.Close()
 	}
-	// Not t.TempDir, whose parent is closed to the server's user.
-	dir, err := os.MkdirTemp("", "pgtest")
+}
+
+// started returns the server that start starts.
+func started(t testing.TB, start func() (*Server, error)) *Server {
+	t.Helper()
+	s, err := start()
+	if errors.Is(err, errMissing) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &Server{bin: bin, dir: dir}
+	return s
+}
+
+var errMissing = errors.New("no postgres and initdb on this machine, in PATH or /usr/lib/postgresql/*/bin: install the package postgresql")
+
+func newServer(settings []string) (*Server, error) {
+	bin := find()
+	if bin == "" {
+		return nil, errMissing
+	}
+	// Not a folder of the test: its parent is closed to the server's user.
+	dir, err := os.MkdirTemp("", "pgtest")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, dir: dir, settings: settings}
+	if err := s.create(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+// create creates the server's data and starts it.
+func (s *Server) create() error {
 	if err := s.dropRoot(); err != nil {
-		t.Fatalf("Postgres refuses to run as root: %v", err)
+		return fmt.Errorf("starting Postgres as another user than root: %w", err)
 	}
 	initdb := s.command("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
+		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	t.Cleanup(func() { s.end(syscall.SIGINT) })
-	// Another process may take a free port before the server does.
-	for try := 1; ; try++ {
-		if s.port, err = freePort(); err != nil {
-			t.Fatal(err)
-		}
-		if err = s.start(); err == nil {
-			return s
-		}
-		if try == 3 {
-			log, _ := os.ReadFile(s.logFile())
-			t.Fatalf("starting Postgres: %v\n%s", err, log)
-		}
-	}
+	return s.start()
+}
+
+// Close ends the server and deletes its data.
+func (s *Server) Close() {
+	s.Crash() // to stop would write what nobody reads any more
+	os.RemoveAll(s.dir)
 }
 
 // find returns the folder of postgres and initdb, or "".
@@ -134,29 +189,18 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
 func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 
-// freePort returns a port that nobody listens on, below those that systems
-// give to connections: one of them could take it while the server is stopped.
-func freePort() (int, error) {
-	for try := 1; ; try++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(10000)))
-		if err == nil {
-			return l.Addr().(*net.TCPAddr).Port, l.Close()
-		}
-		if try == 100 {
-			return 0, err
-		}
-	}
-}
-
-// start starts the server on its port and waits until it answers.
+// start starts the server and waits until it answers.
 func (s *Server) start() error {
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	s.process = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
-		"-c", "unix_socket_directories="+s.data(), "-c", "fsync=on", "-c", "shared_buffers=16MB")
+	args := []string{"-D", s.data(), "-p", port}
+	for _, setting := range append([]string{"listen_addresses=", "unix_socket_directories=" + s.dir, "shared_buffers=16MB"}, s.settings...) {
+		args = append(args, "-c", setting)
+	}
+	s.process = s.command("postgres", args...)
 	s.process.Stdout, s.process.Stderr = log, log
 	if err := s.process.Start(); err != nil {
 		return err
@@ -178,9 +222,11 @@ func (s *Server) start() error {
 		}
 		select {
 		case err := <-exited:
-			exited <- err // for end
-			return fmt.Errorf("postgres ended: %w", err)
+			s.process = nil
+			log, _ := os.ReadFile(s.logFile())
+			return fmt.Errorf("postgres ended: %w\n%s", err, log)
 		case <-ctx.Done():
+			s.end(syscall.SIGQUIT)
 			return errors.Join(ctx.Err(), refused)
 		case <-time.After(20 * time.Millisecond):
 		}
@@ -205,7 +251,44 @@ func (s *Server) end(sig syscall.Signal) {
 
 // Address returns the address of a database of the server.
 func (s *Server) Address(database string) string {
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+	return fmt.Sprintf("postgres://postgres@/%s?host=%s&port=%s&sslmode=disable", database, url.QueryEscape(s.dir), port)
+}
+
+// TCP returns the address of a database by a port of the loopback address,
+// which stays open until the test ends, whether the server runs or not:
+// connections are passed on to its socket, or closed where nobody listens.
+func (s *Server) TCP(t testing.TB, database string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go s.pass(client)
+		}
+	}()
+	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", l.Addr(), database)
+}
+
+// pass passes a connection on to the server's socket until one of both ends.
+func (s *Server) pass(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("unix", filepath.Join(s.dir, ".s.PGSQL."+port))
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		defer client.Close()
+		io.Copy(client, server)
+	}()
+	io.Copy(server, client)
 }
 
 // Database creates an empty database and returns its address.
@@ -230,13 +313,11 @@ func (s *Server) Stop() { s.end(syscall.SIGINT) }
 // Crash ends the server as a crash does: nothing is written any more.
 func (s *Server) Crash() { s.end(syscall.SIGQUIT) }
 
-// Restart starts a server that was stopped or crashed, with its data and on
-// its port.
+// Restart starts a server that was stopped or crashed, with its data.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	if err := s.start(); err != nil {
-		log, _ := os.ReadFile(s.logFile())
-		t.Fatalf("restarting Postgres: %v\n%s", err, log)
+		t.Fatalf("restarting Postgres: %v", err)
 	}
 }
 

@@ -46,4 +46,12 @@ func TestServer(t *testing.T) {
 			t.Errorf("a %s server, started again: %v", name, err)
 		}
 	}
+	tcp, err := sql.Open("pgx", server.TCP(t, "test1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	if _, err := tcp.Exec("SELECT n FROM kept"); err != nil {
+		t.Errorf("by TCP: %v", err)
+	}
 }

@@ -3,10 +3,12 @@ package sms
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +24,6 @@ import (
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/outbox"
-	"twilio-error-sms/internal/outbox/outboxtest"
 	"twilio-error-sms/internal/twiliotest"
 )
 
@@ -301,7 +302,17 @@ func TestLeaks(t *testing.T) {
 			t.Fatal("accepted")
 		}
 	}
-	outboxtest.Eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() < before+10 })
+	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() < before+10 })
+}
+
+// eventually waits until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
 }
 
 // loggedMessage is a message of Twilio's log.
@@ -471,23 +482,34 @@ func TestWorker(t *testing.T) {
 		})]
 	}
 	address := "sqlite:" + t.TempDir() + "/alerts.db"
-	box, err := outbox.Open(t.Context(), address, outboxtest.Options(t, "* every 1"))
+	triggers, err := alert.ParseTriggers("* every 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := outbox.Open(t.Context(), address, outbox.Options{
+		Triggers: triggers, Text: alert.DefaultText(), Recipients: []string{text.To}, PerHour: 20,
+		GiveUpAfter: time.Hour, KeepFor: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer box.Close()
-	defer outboxtest.Work(box, newSender(t, twilio.URL))()
+	ctx, stop := context.WithCancel(t.Context())
+	var working sync.WaitGroup
+	working.Go(func() { outbox.NewWorker(box, newSender(t, twilio.URL)).Run(ctx) })
+	defer working.Wait()
+	defer stop()
 	for i := range faults {
-		if _, err := box.Record(t.Context(), []alert.Event{outboxtest.Event("NO"+code(i), code(i))}); err != nil {
+		if _, err := box.Record(t.Context(), []alert.Event{{ID: "NO" + code(i), Kind: alert.Debugger, Code: code(i), Level: alert.Error}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	db, err := outboxtest.SQL(address)
+	db, err := sql.Open("sqlite", strings.Replace(address, "sqlite:", "file:", 1)+"?_pragma=busy_timeout(4000)")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	outboxtest.Eventually(t, "all SMS are sent", func() bool {
+	eventually(t, "all SMS are sent", func() bool {
 		var n int
 		if err := db.QueryRow("SELECT COUNT(*) FROM sms WHERE status = 'sent'").Scan(&n); err != nil {
 			t.Fatal(err)

@@ -1,101 +1,16 @@
-// Package outboxtest is the suite that the outbox passes on each of its
-// engines, and what its tests have in common.
-package outboxtest
+package outbox_test
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/outbox"
 )
-
-const (
-	// Account is that of the events.
-	Account = "AC0123456789abcdef0123456789abcdef"
-	// Alice and Bob have phones.
-	Alice, Bob = "+15005550006", "+15005550007"
-)
-
-// Test runs the suite. Address returns that of a new, empty database.
-//
-// On SQLite, which needs no socket, each case runs in a bubble of
-// testing/synctest, where time passes at once. On Postgres the stored times
-// are moved into the past instead.
-func Test(t *testing.T, address func(t *testing.T) string) {
-	for name, test := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			at := address(t)
-			if strings.HasPrefix(at, "sqlite:") {
-				synctest.Test(t, func(t *testing.T) { run(t, at, true, test) })
-				return
-			}
-			run(t, at, false, test)
-		})
-	}
-}
-
-func run(t *testing.T, address string, bubble bool, test func(*store)) {
-	s := &store{T: t, address: address, bubble: bubble, began: time.Now(), phones: new(Phones), options: Options(t, alert.DefaultTriggers)}
-	defer s.close()
-	test(s)
-}
-
-// Options are options with rules for triggers, Alice's phone and otherwise the
-// program's defaults. The log goes to the test's.
-func Options(t testing.TB, triggers string) outbox.Options {
-	t.Helper()
-	rules, err := alert.ParseTriggers(triggers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return outbox.Options{
-		Triggers: rules, Text: alert.DefaultText(), Recipients: []string{Alice}, PerHour: 20,
-		GiveUpAfter: 24 * time.Hour, KeepFor: 720 * time.Hour, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}
-}
-
-// Event returns an error that the Debugger reported.
-func Event(id, code string) alert.Event {
-	return alert.Event{ID: id, Kind: alert.Debugger, Account: Account, Code: code, Level: alert.Error, Resource: "CA0123456789abcdef0123456789abcdef"}
-}
-
-// About returns an error about the message sid.
-func About(id, code, sid string) alert.Event {
-	e := Event(id, code)
-	e.Resource = sid
-	return e
-}
-
-// Eventually waits until ok.
-func Eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
-
-// Work runs a worker until stop is called.
-func Work(box *outbox.Outbox, sender outbox.Sender) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { outbox.NewWorker(box, sender).Run(ctx) })
-	return func() {
-		cancel()
-		running.Wait()
-	}
-}
 
 // store is an outbox under test, with its worker and phones.
 type store struct {
@@ -104,7 +19,7 @@ type store struct {
 	bubble  bool
 	began   time.Time
 	options outbox.Options
-	phones  *Phones
+	phones  *phones
 
 	box  *outbox.Outbox
 	db   *sql.DB
@@ -147,7 +62,7 @@ func (s *store) close() {
 }
 
 // work starts a worker.
-func (s *store) work() { s.stop = Work(s.box, s.phones) }
+func (s *store) work() { s.stop = work(s.box, s.phones) }
 
 // rest stops the worker.
 func (s *store) rest() {
@@ -219,16 +134,25 @@ func (s *store) elapse(d time.Duration) {
 // eventually waits until ok.
 func (s *store) eventually(what string, ok func() bool) {
 	s.Helper()
-	Eventually(s, what, ok)
+	eventually(s, what, ok)
 }
 
-// texted waits until the phones got n SMS in all and no other is due.
+// settled waits until no SMS is due and the outcome of each attempt is noted:
+// none is under the lease of a claim.
+func (s *store) settled() {
+	s.Helper()
+	const lease = 30 * time.Second
+	s.eventually("all is settled", func() bool {
+		return s.count(fmt.Sprintf("sms WHERE status IN ('pending', 'sending') AND next_at <= %d OR status = 'sending' AND next_at - attempt_at = %d",
+			time.Now().UnixMilli(), lease.Milliseconds())) == 0
+	})
+}
+
+// texted waits until the phones got n SMS in all and all is settled.
 func (s *store) texted(n int) {
 	s.Helper()
 	s.eventually(fmt.Sprintf("%d SMS", n), func() bool { return len(s.phones.Log()) >= n })
-	s.eventually("no SMS is due", func() bool {
-		return s.count(fmt.Sprintf("sms WHERE status IN ('pending', 'sending') AND next_at <= %d", time.Now().UnixMilli())) == 0
-	})
+	s.settled()
 	if got := s.phones.Log(); len(got) != n {
 		var list []string
 		for _, a := range got {
@@ -244,10 +168,11 @@ func (s *store) stands(n int, status outbox.Status) {
 	s.eventually(fmt.Sprintf("%d SMS %s", n, status), func() bool { return s.count(fmt.Sprintf("sms WHERE status = '%s'", status)) == n })
 }
 
-// tried waits until an attempt to send has been noted as failed.
+// tried waits until an attempt to send has been noted as failed. When it looks
+// late another may have begun.
 func (s *store) tried() {
 	s.Helper()
-	s.eventually("a failed attempt is noted", func() bool { return s.count("sms WHERE error <> ''") > 0 })
+	s.eventually("a failed attempt is noted", func() bool { return s.count("sms WHERE error <> '' OR attempts > 1") > 0 })
 }
 
 // count counts rows.
@@ -271,19 +196,7 @@ func (s *store) exec(query string) {
 func (s *store) sql() *sql.DB {
 	s.Helper()
 	if s.db == nil {
-		db, err := SQL(s.address)
-		if err != nil {
-			s.Fatal(err)
-		}
-		s.db = db
+		s.db = openSQL(s, s.address)
 	}
 	return s.db
-}
-
-// SQL opens the database at address.
-func SQL(address string) (*sql.DB, error) {
-	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
-		return sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(4000)")
-	}
-	return sql.Open("pgx", address)
 }

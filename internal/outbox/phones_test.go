@@ -1,4 +1,4 @@
-package outboxtest
+package outbox_test
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// Phones is a Sender that stands for Twilio: it accepts SMS, finds those in
+// phones is a Sender that stands for Twilio: it accepts SMS, finds those in
 // doubt in its message log, and fails as it is told.
-type Phones struct {
+type phones struct {
 	// Fault, where set, says whether the nth attempt, from 1, is accepted and
 	// what the sender gets to know of it.
 	Fault func(n int, sms alert.SMS) (accepted bool, err error)
@@ -27,18 +27,18 @@ type Phones struct {
 	mu       sync.Mutex
 	attempts int
 	lookups  int
-	log      []Accepted
+	log      []acceptedSMS
 }
 
-// Accepted is an SMS that Phones accepted.
-type Accepted struct {
+// acceptedSMS is an SMS that phones accepted.
+type acceptedSMS struct {
 	SID string
 	alert.SMS
 	At time.Time
 }
 
 // Send accepts an SMS unless a fault prevents it.
-func (p *Phones) Send(_ context.Context, sms alert.SMS) (string, error) {
+func (p *phones) Send(_ context.Context, sms alert.SMS) (string, error) {
 	if sid := p.find(sms); sid != "" {
 		return sid, nil
 	}
@@ -64,7 +64,7 @@ func (p *Phones) Send(_ context.Context, sms alert.SMS) (string, error) {
 }
 
 // find looks for an SMS in doubt in the message log.
-func (p *Phones) find(sms alert.SMS) string {
+func (p *phones) find(sms alert.SMS) string {
 	if sms.DoubtSince.IsZero() {
 		return ""
 	}
@@ -79,23 +79,23 @@ func (p *Phones) find(sms alert.SMS) string {
 	return ""
 }
 
-func (p *Phones) accept(sms alert.SMS) string {
+func (p *phones) accept(sms alert.SMS) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	sid := fmt.Sprintf("SM%032x", len(p.log)+1)
-	p.log = append(p.log, Accepted{sid, sms, time.Now()})
+	p.log = append(p.log, acceptedSMS{sid, sms, time.Now()})
 	return sid
 }
 
 // Log returns the accepted SMS so far.
-func (p *Phones) Log() []Accepted {
+func (p *phones) Log() []acceptedSMS {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.log)
 }
 
 // Bodies returns the texts of the accepted SMS that contain part.
-func (p *Phones) Bodies(part string) []string {
+func (p *phones) Bodies(part string) []string {
 	var bodies []string
 	for _, a := range p.Log() {
 		if strings.Contains(a.Body, part) {
@@ -107,21 +107,21 @@ func (p *Phones) Bodies(part string) []string {
 
 // Attempts returns how often an SMS was to be sent, looks into the message log
 // not included.
-func (p *Phones) Attempts() int {
+func (p *phones) Attempts() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.attempts
 }
 
 // Lookups returns how often the message log was asked.
-func (p *Phones) Lookups() int {
+func (p *phones) Lookups() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lookups
 }
 
 // elapse makes the message log older.
-func (p *Phones) elapse(d time.Duration) {
+func (p *phones) elapse(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.log {

@@ -1,0 +1,119 @@
+package outbox_test
+
+import (
+	"testing"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
+)
+
+func TestSMSInFlightAtACrashIsLookedForAndFound(t *testing.T) {
+	eachEngine(t, func(s *store) { crash(s, true) })
+}
+
+func TestSMSInFlightAtACrashIsLookedForAndSent(t *testing.T) {
+	eachEngine(t, func(s *store) { crash(s, false) })
+}
+
+// crash dies while the first SMS is in flight.
+func crash(s *store, accepted bool) {
+	s.open()
+	s.phones.Fault = func(n int, _ alert.SMS) (bool, error) {
+		if n == 1 {
+			s.box.Close()
+			return accepted, errInDoubt
+		}
+		return true, nil
+	}
+	s.work()
+	s.record(event("NO1", "11200"))
+	s.eventually("the SMS is in flight", func() bool { return s.phones.Attempts() == 1 })
+	s.open()
+	s.work()
+	s.elapse(20 * time.Second)
+	if s.phones.Lookups() > 0 {
+		s.Error("taken over before the lease ended")
+	}
+	s.elapse(11 * time.Second) // the lease is 30 s
+	s.stands(1, outbox.Sent)
+	s.texted(1)
+	if s.phones.Lookups() == 0 {
+		s.Error("the SMS in doubt was not looked for")
+	}
+}
+
+func TestSMSInDoubtAndFoundIsNotSentAgain(t *testing.T) {
+	eachEngine(t, func(s *store) { doubt(s, true) })
+}
+
+func TestSMSInDoubtAndNotFoundIsSentAgain(t *testing.T) {
+	eachEngine(t, func(s *store) { doubt(s, false) })
+}
+
+func doubt(s *store, accepted bool) {
+	s.open()
+	s.phones.Fault = func(n int, _ alert.SMS) (bool, error) {
+		if n == 1 {
+			return accepted, errInDoubt
+		}
+		return true, nil
+	}
+	s.work()
+	s.record(event("NO1", "11200"))
+	s.tried()
+	s.elapse(11 * time.Second)
+	s.stands(1, outbox.Sent)
+	s.texted(1)
+}
+
+func TestRefusalKeepsTheDoubt(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.open()
+		s.phones.Lag = 5 * time.Minute
+		s.phones.Fault = func(n int, _ alert.SMS) (bool, error) {
+			if n == 1 {
+				return true, errInDoubt
+			}
+			return false, errNotAccepted
+		}
+		s.work()
+		s.record(event("NO1", "11200"))
+		s.tried()
+		s.elapse(11 * time.Second)
+		s.eventually("not found, and refused", func() bool { return s.phones.Attempts() >= 2 })
+		s.stands(1, outbox.Sending)
+		s.settled()
+		s.elapse(10 * time.Minute)
+		s.stands(1, outbox.Sent)
+		s.texted(1)
+	})
+}
+
+func TestTwoSMSOfTheSameTextInDoubtAreTwoSMS(t *testing.T) {
+	eachEngine(t, func(s *store) { twoInDoubt(s, true) })
+}
+
+func TestOfTwoSMSOfTheSameTextInDoubtOneWasAccepted(t *testing.T) {
+	eachEngine(t, func(s *store) { twoInDoubt(s, false) })
+}
+
+func twoInDoubt(s *store, accepted bool) {
+	s.open()
+	s.phones.Fault = func(n int, _ alert.SMS) (bool, error) {
+		if n <= 2 {
+			return n == 1 || accepted, errInDoubt
+		}
+		return true, nil
+	}
+	s.work()
+	mock := alert.Event{Kind: alert.Alarm, Code: "11200", Level: alert.Error}
+	s.record(mock, mock)
+	s.eventually("both attempts are noted", func() bool { return s.count("sms WHERE error <> ''") == 2 })
+	for range 3 {
+		s.elapse(25 * time.Second)
+		s.settled()
+	}
+	s.stands(2, outbox.Sent)
+	s.texted(2)
+}
