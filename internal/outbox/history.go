@@ -127,7 +127,7 @@ func (o *Outbox) messages(ctx context.Context, limit int) ([]PastSMS, error) {
 	}, selectMessages, limit)
 }
 
-const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 GROUP BY status ORDER BY status`
+const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
 
 func (o *Outbox) lastDay(ctx context.Context, now time.Time) ([]StatusCount, error) {
 	return selectAll(ctx, o.db.reads, func(c *StatusCount) []any { return []any{&c.Status, &c.N} }, selectLastDay, millis(now.Add(-24*time.Hour)))

@@ -83,8 +83,8 @@ func TestHistory(t *testing.T) {
 	if len(history.LastDay) != 1 || history.LastDay[0] != (StatusCount{Pending, 2}) {
 		t.Errorf("SMS of the last day: %v", history.LastDay)
 	}
-	if n := history.Counts[alert.Counter{Account: "AC1", Code: "11200", Period: alert.Daily, Start: alert.Daily.Start(now)}]; n != 12 {
-		t.Errorf("counted %d today, want 12", n)
+	if n := history.Counts[alert.Counter{Account: "AC1", Code: "11200", Period: alert.Daily, Start: alert.Daily.Start(now)}]; n != (alert.Tally{N: 12, Alerted: 10}) {
+		t.Errorf("counted %v today, want 12, and the 10th told", n)
 	}
 }
 

@@ -1,6 +1,7 @@
 package outbox_test
 
 import (
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -33,7 +34,7 @@ func TestMark(t *testing.T) {
 	address := "sqlite:" + filepath.Join(t.TempDir(), "alerts.db")
 	synctest.Test(t, func(t *testing.T) {
 		a, b := marks(t, address)
-		start := time.Now().UTC()
+		start := time.Now().UTC().Add(-3 * time.Hour)
 		later := start.Add(time.Hour)
 		take := func(who string, m *outbox.Mark, wantAt time.Time) {
 			t.Helper()
@@ -69,5 +70,10 @@ func TestMark(t *testing.T) {
 			t.Error(err)
 		}
 		take("taken as soon as it is released", a, later)
+		future := time.Now().UTC().Add(9 * time.Hour) // of a clock that was ahead
+		execute(t, openSQL(t, address), fmt.Sprintf("UPDATE marks SET at = %d, until = %d", future.UnixMilli(), future.UnixMilli()))
+		take("a lease of the future holds nobody up", b, future)
+		move("a mark in the future moves back", b, later, true)
+		take("it moved back", b, later)
 	})
 }

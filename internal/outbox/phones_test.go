@@ -42,6 +42,9 @@ func (p *phones) Send(_ context.Context, sms alert.SMS) (string, error) {
 	if sid := p.find(sms); sid != "" {
 		return sid, nil
 	}
+	if sms.LookOnly {
+		return "", errRefused
+	}
 	p.mu.Lock()
 	p.attempts++
 	n := p.attempts
@@ -72,7 +75,7 @@ func (p *phones) find(sms alert.SMS) string {
 	defer p.mu.Unlock()
 	p.lookups++
 	for _, a := range p.log {
-		if a.To == sms.To && a.Body == sms.Body && !a.At.Before(sms.DoubtSince) && time.Since(a.At) >= p.Lag && !slices.Contains(sms.Known, a.SID) {
+		if a.To == sms.To && (a.Body == sms.Body || a.Body == sms.Other) && !a.At.Before(sms.DoubtSince) && time.Since(a.At) >= p.Lag && !slices.Contains(sms.Known, a.SID) {
 			return a.SID
 		}
 	}

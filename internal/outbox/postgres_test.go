@@ -141,7 +141,7 @@ func TestReplicasShareSMSPerHour(t *testing.T) {
 	}
 	clients.Wait()
 	eventually(t, "5 SMS", func() bool { return count(t, address, "sms WHERE status = 'sent'") == 5 })
-	if n := count(t, address, "sms WHERE status = 'held'"); n != 25 {
+	if n := count(t, address, "sms WHERE status = 'held' AND event <> ''"); n != 25 {
 		t.Errorf("%d SMS are held, want 25", n)
 	}
 	execute(t, openSQL(t, address), "UPDATE sms SET sent_at = sent_at - 3600000 WHERE sent_at > 0")
@@ -216,7 +216,8 @@ func TestTwoReplicasFindTheSameSMSInTheMessageLog(t *testing.T) {
 	}
 	defer other.Close()
 	twilio := new(phones)
-	execute(t, other, "BEGIN", "UPDATE sms SET sid = 'SM00000000000000000000000000000001', status = 'sent', sent_at = created WHERE id = (SELECT MIN(id) FROM sms)")
+	execute(t, other, "BEGIN", "UPDATE sms SET sid = 'SM00000000000000000000000000000001', status = 'sent', sent_at = created WHERE id = (SELECT MIN(id) FROM sms)",
+		"INSERT INTO sids SELECT sid, id, created FROM sms WHERE sid IS NOT NULL")
 	defer work(box, twilio)()
 	eventually(t, "the SID is disputed", func() bool { return waiting(t, address) })
 	execute(t, other, "COMMIT")
@@ -358,8 +359,11 @@ func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 	old := time.Now().Add(-300 * time.Hour).UnixMilli()
 	execute(t, db,
 		fmt.Sprintf(`INSERT INTO events SELECT 'old ' || i, %d, %d, 'debugger', '%s', '11200', 'error', '', '', 'alerted' FROM generate_series(1, 50000) AS i`, old, old, account),
-		fmt.Sprintf(`INSERT INTO sms SELECT 'old ' || i, 'old ' || i, '11200', '', '%s', 'old ' || i, CASE WHEN i %% 2 = 0 THEN 'held' ELSE 'sent' END, %d + i, %d, 1, %d, 0,
-			CASE WHEN i %% 2 = 0 THEN 0 ELSE %d + i END, CASE WHEN i %% 2 = 0 THEN NULL ELSE 'SMold' || i END, '' FROM generate_series(1, 50000) AS i`, alice, old, old, old, old),
+		fmt.Sprintf(`INSERT INTO sms (id, event, code, recipient, body, status, created, next_at, attempts, attempt_at, sent_at, sid)
+			SELECT 'old ' || i, 'old ' || i, '11200', '%s', 'old ' || i, CASE WHEN i %% 2 = 0 THEN 'held' ELSE 'sent' END, %d + i, %d, 1, %d,
+			CASE WHEN i %% 2 = 0 THEN 0 ELSE %d + i END, CASE WHEN i %% 2 = 0 THEN NULL ELSE 'SMold' || i END FROM generate_series(1, 50000) AS i`, alice, old, old, old, old),
+		"INSERT INTO sids SELECT sid, id, created FROM sms WHERE sid IS NOT NULL",
+		fmt.Sprintf("INSERT INTO failures SELECT sid, %d, '30003' FROM sids", old),
 		"VACUUM ANALYZE")
 	db.Close()
 	before := scans(t, address)

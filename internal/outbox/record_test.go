@@ -119,7 +119,7 @@ func TestDatabaseOfANewerProgramIsRefused(t *testing.T) {
 			box.Close()
 			s.Fatal("opened")
 		}
-		if !strings.Contains(err.Error(), "written by a newer program (schema 2, this one knows 1)") {
+		if !strings.Contains(err.Error(), "written by a newer program (schema 3, this one knows 2)") {
 			s.Errorf("got %v", err)
 		}
 	})

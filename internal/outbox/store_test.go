@@ -118,17 +118,21 @@ func (s *store) elapse(d time.Duration) {
 		return
 	}
 	s.phones.elapse(d)
+	var all []string
 	for table, columns := range map[string][]string{
-		"events": {"received", "happened"},
-		"sms":    {"created", "next_at", "attempt_at", "doubt_since", "sent_at"},
-		"phones": {"held_since"},
+		"events":   {"received", "happened"},
+		"waiting":  {"since"},
+		"sms":      {"created", "happened", "next_at", "attempt_at", "doubt_since", "sent_at", "body_until"},
+		"sids":     {"at"},
+		"failures": {"at"},
 	} {
 		var set []string
 		for _, c := range columns {
 			set = append(set, fmt.Sprintf("%s = CASE WHEN %s > 0 THEN %s - %d ELSE 0 END", c, c, c, d.Milliseconds()))
 		}
-		s.exec("UPDATE " + table + " SET " + strings.Join(set, ", "))
+		all = append(all, "UPDATE "+table+" SET "+strings.Join(set, ", "))
 	}
+	s.exec(strings.Join(all, "; ")) // in one transaction
 }
 
 // eventually waits until ok.
@@ -162,10 +166,20 @@ func (s *store) texted(n int) {
 	}
 }
 
+// decided waits until no event waits, and returns what was decided about one.
+func (s *store) decided(id string) (decision string) {
+	s.Helper()
+	s.eventually("no event waits", func() bool { return s.count("waiting") == 0 })
+	if err := s.sql().QueryRow("SELECT decision FROM events WHERE id = $1", id).Scan(&decision); err != nil {
+		s.Fatal(err)
+	}
+	return decision
+}
+
 // stands waits until n SMS have a status.
 func (s *store) stands(n int, status outbox.Status) {
 	s.Helper()
-	s.eventually(fmt.Sprintf("%d SMS %s", n, status), func() bool { return s.count(fmt.Sprintf("sms WHERE status = '%s'", status)) == n })
+	s.eventually(fmt.Sprintf("%d SMS %s", n, status), func() bool { return s.count(fmt.Sprintf("sms WHERE status = '%s' AND body <> ''", status)) == n })
 }
 
 // tried waits until an attempt to send has been noted as failed. When it looks

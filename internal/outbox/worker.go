@@ -93,6 +93,7 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 				w.fly(c.ID, false)
 				<-w.slots
 				signal(w.outbox.settled)
+				signal(w.outbox.wake) // to see when it is due again
 			})
 		}
 		if err != nil {
