@@ -25,7 +25,7 @@ const (
 	Alarm    Kind = "alarm"    // App Monitor trigger (2014) or Alarm (today)
 	Debugger Kind = "debugger" // Debugger webhook
 	Stream   Kind = "stream"   // Event Streams, com.twilio.error-logs.error.logged
-	Log      Kind = "log"      // Twilio's own log, read by the catch-up reader
+	ErrorLog Kind = "log"      // Twilio's error log, read by the catch-up reader
 	Other    Kind = "other"    // whatever else Event Streams sends, such as the test of a sink: no error
 )
 

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -304,35 +305,41 @@ func parseCloudEvent(body []byte) (Event, error) {
 	return e, nil
 }
 
-// LogEntry is an entry of Twilio's own log as the Monitor Alerts API returns
-// it. Source: https://www.twilio.com/docs/usage/monitor-alert.
-type LogEntry struct {
-	SID, Account, Code, Level, Text, Resource string
-	Generated                                 string // RFC 3339
+// ErrorLogEntry is an entry of Twilio's error log as the Monitor Alerts API
+// writes it. Source: https://www.twilio.com/docs/usage/monitor-alert.
+type ErrorLogEntry struct {
+	SID       string `json:"sid"`
+	Account   string `json:"account_sid"`
+	Code      string `json:"error_code"`
+	Level     string `json:"log_level"`
+	Text      string `json:"alert_text"`
+	Resource  string `json:"resource_sid"`
+	Generated string `json:"date_generated"` // when the error happened, RFC 3339
+	Created   string `json:"date_created"`   // when it entered the log, RFC 3339
 }
 
-// ParseLogEntry makes an Event of an entry of Twilio's log, by the rules of a
-// Debugger webhook. Its text is an encoded form (Msg=…&ErrorCode=…), JSON, or
-// plain words.
-func ParseLogEntry(entry LogEntry) Event {
+// ParseErrorLogEntry makes an Event of an entry of Twilio's error log, by the
+// rules of a Debugger webhook. Its text is an encoded form
+// (Msg=…&ErrorCode=…), JSON, or plain words.
+func ParseErrorLogEntry(entry ErrorLogEntry) Event {
 	e := Event{
 		ID:       identity(entry.SID),
-		Kind:     Log,
+		Kind:     ErrorLog,
 		Account:  parseSID(entry.Account),
 		Code:     parseCode(entry.Code),
 		Level:    parseLevel(entry.Level),
 		Resource: parseSID(entry.Resource),
-		Time:     parseTime(entry.Generated),
+		Time:     parseTime(cmp.Or(entry.Generated, entry.Created)),
 	}
 	code := ""
-	code, e.Description = parseLogText(entry.Text)
+	code, e.Description = parseErrorLogText(entry.Text)
 	if e.Code == "" {
 		e.Code = code
 	}
 	return e
 }
 
-func parseLogText(s string) (code, description string) {
+func parseErrorLogText(s string) (code, description string) {
 	var payload details
 	if decode([]byte(s), &payload) == nil {
 		return payload.code(), payload.description()

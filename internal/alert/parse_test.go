@@ -324,7 +324,7 @@ func TestSIDs(t *testing.T) {
 		long: long, "SM1": "SM1", "": "", "AC": "", "A1": "", "12": "", long + "0": "", "AC/../..": "", "AC 1": "", "AC1\n": "", "ACé": "",
 		"+15005550006": "", "15005550006": "", "whatsapp:+15005550006": "",
 	} {
-		e := ParseLogEntry(LogEntry{Account: s, Resource: s})
+		e := ParseErrorLogEntry(ErrorLogEntry{Account: s, Resource: s})
 		if e.Account != want || e.Resource != want {
 			t.Errorf("%q is the account %q and the resource %q, want %q", s, e.Account, e.Resource, want)
 		}
@@ -371,9 +371,9 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-func TestParseLogEntry(t *testing.T) {
+func TestParseErrorLogEntry(t *testing.T) {
 	t.Parallel()
-	entry := LogEntry{
+	entry := ErrorLogEntry{
 		SID: "NOa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1", Account: "AC0123456789abcdef0123456789abcdef", Code: "11200", Level: "error",
 		Resource: "SM33333333333333333333333333333333", Generated: "2026-11-23T08:15:54Z",
 	}
@@ -403,9 +403,9 @@ func TestParseLogEntry(t *testing.T) {
 			t.Parallel()
 			entry := entry
 			entry.Code, entry.Text = tt.code, tt.text
-			got := ParseLogEntry(entry)
+			got := ParseErrorLogEntry(entry)
 			want := Event{
-				ID: entry.SID, Kind: Log, Account: entry.Account, Code: tt.wantCode, Level: Error, Description: tt.description,
+				ID: entry.SID, Kind: ErrorLog, Account: entry.Account, Code: tt.wantCode, Level: Error, Description: tt.description,
 				Resource: entry.Resource, Time: time.Date(2026, time.November, 23, 8, 15, 54, 0, time.UTC),
 			}
 			if got != want {
@@ -423,7 +423,7 @@ func TestLogLevels(t *testing.T) {
 		"warning": Warning, "WARNING": Warning, "Warning": Warning, "warn": Warning, "1": Warning,
 		"info": Info, "INFO": Info, "notice": Info, "debug": Info, "DEBUG": Info,
 	} {
-		if got := ParseLogEntry(LogEntry{Level: level}).Level; got != want {
+		if got := ParseErrorLogEntry(ErrorLogEntry{Level: level}).Level; got != want {
 			t.Errorf("%q is the level %s, want %s", level, got, want)
 		}
 	}
@@ -470,11 +470,11 @@ func FuzzParseJSON(f *testing.F) {
 	})
 }
 
-func FuzzParseLogEntry(f *testing.F) {
+func FuzzParseErrorLogEntry(f *testing.F) {
 	f.Add("11200", "error", "Msg=Bad+Gateway&ErrorCode=11200", "NO1")
 	f.Add("", "", `{"error_code":11200,"message":"x"}`, "")
 	f.Fuzz(func(t *testing.T, code, level, text, sid string) {
-		checkEvent(t, ParseLogEntry(LogEntry{SID: sid, Account: sid, Resource: sid, Code: code, Level: level, Text: text, Generated: text}))
+		checkEvent(t, ParseErrorLogEntry(ErrorLogEntry{SID: sid, Account: sid, Resource: sid, Code: code, Level: level, Text: text, Generated: text}))
 	})
 }
 
@@ -493,7 +493,7 @@ func checkEvent(t *testing.T, e Event) {
 		t.Errorf("the ID %q is too long or odd", e.ID)
 	}
 	switch e.Kind {
-	case Alarm, Debugger, Stream, Log, Other:
+	case Alarm, Debugger, Stream, ErrorLog, Other:
 	default:
 		t.Errorf("%q is no kind", e.Kind)
 	}

@@ -49,12 +49,12 @@ const (
 	lastRetry  = 5 * time.Minute
 )
 
-// Log is Twilio's log of errors.
-type Log interface {
-	// Log returns the entries from one time to another, in any order. More
-	// reports that there may be more than were given. An *alert.SendError that
-	// is Refused cannot be helped by asking again.
-	Log(ctx context.Context, from, to time.Time) (entries []alert.LogEntry, more bool, err error)
+// ErrorLog is Twilio's error log.
+type ErrorLog interface {
+	// ErrorLog returns the entries from one time to another, in any order. More
+	// reports that there may be more than were given. After an *alert.SendError
+	// that is Refused, asking again does not help.
+	ErrorLog(ctx context.Context, from, to time.Time) (entries []alert.ErrorLogEntry, more bool, err error)
 }
 
 // Recorder stores events, those seen before only once.
@@ -83,7 +83,7 @@ type Options struct {
 
 // Reader records what is in Twilio's log.
 type Reader struct {
-	log      Log
+	errorLog ErrorLog
 	recorder Recorder
 	mark     Mark
 	options  Options
@@ -104,8 +104,8 @@ const (
 )
 
 // New returns a reader of the log.
-func New(log Log, recorder Recorder, mark Mark, options Options) *Reader {
-	return &Reader{log: log, recorder: recorder, mark: mark, options: options}
+func New(errorLog ErrorLog, recorder Recorder, mark Mark, options Options) *Reader {
+	return &Reader{errorLog: errorLog, recorder: recorder, mark: mark, options: options}
 }
 
 // Problem says why the log cannot be read and what to do about it. It is empty
@@ -179,7 +179,7 @@ func (r *Reader) read(ctx context.Context, mark time.Time) error {
 		if to.After(end) {
 			to = end
 		}
-		entries, more, err := r.log.Log(ctx, from, to)
+		entries, more, err := r.errorLog.ErrorLog(ctx, from, to)
 		if err != nil {
 			return err
 		}
@@ -206,10 +206,10 @@ func (r *Reader) read(ctx context.Context, mark time.Time) error {
 }
 
 // record records entries in the order in which they happened.
-func (r *Reader) record(ctx context.Context, entries []alert.LogEntry) error {
+func (r *Reader) record(ctx context.Context, entries []alert.ErrorLogEntry) error {
 	events := make([]alert.Event, len(entries))
 	for i, entry := range entries {
-		events[i] = alert.ParseLogEntry(entry)
+		events[i] = alert.ParseErrorLogEntry(entry)
 	}
 	slices.SortStableFunc(events, func(a, b alert.Event) int { return a.Time.Compare(b.Time) })
 	for batch := range slices.Chunk(events, maxBatch) {

@@ -289,7 +289,7 @@ func TestReplicasTakeTurns(t *testing.T) {
 // hanging is a log that never answers its first question.
 type hanging struct{ hung atomic.Bool }
 
-func (h *hanging) Log(ctx context.Context, _, _ time.Time) ([]alert.LogEntry, bool, error) {
+func (h *hanging) ErrorLog(ctx context.Context, _, _ time.Time) ([]alert.ErrorLogEntry, bool, error) {
 	h.hung.Store(true)
 	<-ctx.Done()
 	return nil, false, ctx.Err()

@@ -88,7 +88,7 @@ func newRecording(bulk *statements, options Options, now time.Time, deliveries [
 // come from the future, has a wrong date, and happened now. Only Twilio's log
 // reaches further back.
 func (r *recording) happened(e alert.Event) time.Time {
-	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.Log && e.Kind != alert.Alarm
+	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.ErrorLog && e.Kind != alert.Alarm
 	if e.Time.IsZero() || e.Time.After(r.now) || old {
 		return r.now
 	}
@@ -246,7 +246,7 @@ func (r *recording) follow(e *entry, decision alert.Decision) {
 	case !decision.Alert:
 		e.decide(decision.Reason)
 		return
-	case e.event.Kind == alert.Log && age > r.options.GiveUpAfter:
+	case e.event.Kind == alert.ErrorLog && age > r.options.GiveUpAfter:
 		e.decide("too old to alert: it happened at " + e.event.Time.Format(time.RFC3339))
 		return
 	}

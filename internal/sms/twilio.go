@@ -5,7 +5,6 @@ package sms
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -126,71 +125,47 @@ const clockSkew = 2 * time.Minute
 // It asks by recipient and compares dates itself: Twilio's filter is by the
 // date of sending, which a message that is still queued does not have.
 func (t *Twilio) find(ctx context.Context, sms alert.SMS) (string, error) {
-	handler, call := t.request(ctx)
-	service := api.NewApiService(handler)
-	params := new(api.ListMessageParams)
-	params.SetTo(sms.To)
-	params.SetPageSize(100)
+	query := url.Values{"To": {sms.To}, "PageSize": {"100"}}
 	since := sms.DoubtSince.Add(-clockSkew)
-	token, number := "", ""
 	for {
-		page, err := service.PageMessage(params, token, number)
-		if err != nil {
-			failure := call.failure(err)
-			failure.Err = fmt.Errorf("looking into Twilio's message log: %w", failure.Err)
-			// Asking sent nothing: what was in doubt stays so, until somebody
-			// answers.
-			failure.Outcome = alert.NotAccepted
-			return "", failure
+		var page struct {
+			Messages []loggedMessage
+			Next     string `json:"next_page_uri"`
+		}
+		if err := t.read(ctx, t.messagesURL(), query, &page); err != nil {
+			// Asking sent nothing: the doubt stays until Twilio answers.
+			if failure, ok := errors.AsType[*alert.SendError](err); ok {
+				failure.Outcome = alert.NotAccepted
+			}
+			return "", during("looking into Twilio's message log", err)
 		}
 		old := false
 		for _, m := range page.Messages {
-			created := messageTime(m)
-			old = !created.IsZero() && created.Before(since)
-			if !old && isSame(m, sms) {
-				return *m.Sid, nil
+			created, err := time.Parse(time.RFC1123Z, m.Created)
+			old = err == nil && created.Before(since)
+			if !old && m.is(sms) {
+				return m.SID, nil
 			}
 		}
 		// The newest come first.
-		next := nextPage(page.NextPageUri)
-		if old || next == nil {
+		if old || !turnPage(query, page.Next) {
 			return "", nil
 		}
-		token, number = next.Get("PageToken"), next.Get("Page")
 	}
 }
 
-// messageTime returns when Twilio created a message, zero if it does not say.
-func messageTime(m api.ApiV2010Message) time.Time {
-	if m.DateCreated == nil {
-		return time.Time{}
-	}
-	created, err := time.Parse(time.RFC1123Z, *m.DateCreated)
-	if err != nil {
-		return time.Time{}
-	}
-	return created
+// loggedMessage is an entry of Twilio's message log.
+type loggedMessage struct {
+	SID, Body, Direction string
+	Created              string `json:"date_created"` // RFC 2822
 }
 
-// isSame reports whether Twilio's message m is sms. A trial account puts words
-// of its own before the body.
-func isSame(m api.ApiV2010Message, sms alert.SMS) bool {
-	if m.Sid == nil || m.Body == nil || slices.Contains(sms.Known, *m.Sid) {
+// is reports whether m is the SMS. A trial account puts words of its own
+// before the body.
+func (m loggedMessage) is(sms alert.SMS) bool {
+	if m.SID == "" || slices.Contains(sms.Known, m.SID) {
 		return false
 	}
-	outbound := m.Direction == nil || strings.HasPrefix(*m.Direction, "outbound")
-	return outbound && strings.HasSuffix(*m.Body, sms.Body)
-}
-
-// nextPage returns the query of the address of the next page, nil if there is
-// none.
-func nextPage(uri *string) url.Values {
-	if uri == nil {
-		return nil
-	}
-	next, err := url.Parse(*uri)
-	if err != nil || next.Query().Get("PageToken") == "" {
-		return nil
-	}
-	return next.Query()
+	outbound := m.Direction == "" || strings.HasPrefix(m.Direction, "outbound")
+	return outbound && strings.HasSuffix(m.Body, sms.Body)
 }

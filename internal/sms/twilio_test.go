@@ -12,17 +12,12 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"twilio-error-sms/internal/alert"
-	"twilio-error-sms/internal/outbox"
-	"twilio-error-sms/internal/outbox/outboxtest"
 	"twilio-error-sms/internal/twiliotest"
 )
 
@@ -301,11 +296,15 @@ func TestLeaks(t *testing.T) {
 			t.Fatal("accepted")
 		}
 	}
-	outboxtest.Eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() < before+10 })
+	for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() >= before+10; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
 }
 
-// loggedMessage is a message of Twilio's log.
-func loggedMessage(sid, body, direction string, created time.Time) string {
+// logged is a message of Twilio's log.
+func logged(sid, body, direction string, created time.Time) string {
 	return fmt.Sprintf(`{"sid":%q,"body":%q,"direction":%q,"date_created":%q,"to":%q}`, sid, body, direction, created.UTC().Format(time.RFC1123Z), text.To)
 }
 
@@ -320,16 +319,16 @@ func TestFind(t *testing.T) {
 		want string // "": not found, and sent again
 	}{
 		{"an empty log", nil, ""},
-		{"it is there", []string{loggedMessage("SM1", text.Body, out, now)}, "SM1"},
-		{"Twilio's clock is a minute behind", []string{loggedMessage("SM1", text.Body, out, now.Add(-time.Minute))}, "SM1"},
-		{"another body", []string{loggedMessage("SM1", "An error", out, now)}, ""},
-		{"an older one", []string{loggedMessage("SM1", text.Body, out, now.Add(-5*time.Minute))}, ""},
-		{"one from the phone", []string{loggedMessage("SM1", text.Body, "inbound", now)}, ""},
-		{"another SMS of ours", []string{loggedMessage("SMknown", text.Body, out, now)}, ""},
-		{"behind another SMS of ours", []string{loggedMessage("SMknown", text.Body, out, now), loggedMessage("SM1", text.Body, out, now)}, "SM1"},
-		{"a trial account", []string{loggedMessage("SM1", "Sent from your Twilio trial account - "+text.Body, out, now)}, "SM1"},
-		{"from a Messaging Service", []string{loggedMessage("SM1", text.Body, "outbound-reply", now)}, "SM1"},
-		{"nulls", []string{`{"sid":null,"body":null,"direction":null,"date_created":null}`, loggedMessage("SM1", text.Body, out, now)}, "SM1"},
+		{"it is there", []string{logged("SM1", text.Body, out, now)}, "SM1"},
+		{"Twilio's clock is a minute behind", []string{logged("SM1", text.Body, out, now.Add(-time.Minute))}, "SM1"},
+		{"another body", []string{logged("SM1", "An error", out, now)}, ""},
+		{"an older one", []string{logged("SM1", text.Body, out, now.Add(-5*time.Minute))}, ""},
+		{"one from the phone", []string{logged("SM1", text.Body, "inbound", now)}, ""},
+		{"another SMS of ours", []string{logged("SMknown", text.Body, out, now)}, ""},
+		{"behind another SMS of ours", []string{logged("SMknown", text.Body, out, now), logged("SM1", text.Body, out, now)}, "SM1"},
+		{"a trial account", []string{logged("SM1", "Sent from your Twilio trial account - "+text.Body, out, now)}, "SM1"},
+		{"from a Messaging Service", []string{logged("SM1", text.Body, "outbound-reply", now)}, "SM1"},
+		{"nulls", []string{`{"sid":null,"body":null,"direction":null,"date_created":null}`, logged("SM1", text.Body, out, now)}, "SM1"},
 		{"a date that nobody understands", []string{`{"sid":"SM1","body":"An error & more","direction":"outbound-api","date_created":"yesterday"}`}, "SM1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -447,62 +446,35 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
-// TestWorker sends alerts through a Twilio that fails the first attempt of each
-// in another way: every alert is texted, none twice.
-func TestWorker(t *testing.T) {
+// TestRetries sends SMS as a worker does, through a Twilio that fails the first
+// attempt of each in another way: every SMS arrives once.
+func TestRetries(t *testing.T) {
 	t.Parallel()
-	faults := []twiliotest.Fault{"", twiliotest.TooManyRequests, twiliotest.RetryAfter, twiliotest.ServerError, twiliotest.ServerErrorAfter,
-		twiliotest.BadGateway, twiliotest.BadGatewayAfter, twiliotest.Reset, twiliotest.ResetAfter}
-	code := func(i int) string { return strconv.Itoa(11200 + i) }
-	twilio := twiliotest.New(t)
-	twilio.Lag = 2 * time.Second
-	var mu sync.Mutex
-	tried := make(map[string]bool)
-	twilio.Fault = func(_ int, form url.Values) twiliotest.Fault {
-		mu.Lock()
-		defer mu.Unlock()
-		body := form.Get("Body")
-		if tried[body] {
-			return ""
-		}
-		tried[body] = true
-		return faults[slices.IndexFunc(faults, func(f twiliotest.Fault) bool {
-			return strings.HasSuffix(body, code(slices.Index(faults, f)))
-		})]
-	}
-	address := "sqlite:" + t.TempDir() + "/alerts.db"
-	box, err := outbox.Open(t.Context(), address, outboxtest.Options(t, "* every 1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer box.Close()
-	defer outboxtest.Work(box, newSender(t, twilio.URL))()
-	for i := range faults {
-		if _, err := box.Record(t.Context(), []alert.Event{outboxtest.Event("NO"+code(i), code(i))}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	db, err := outboxtest.SQL(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	outboxtest.Eventually(t, "all SMS are sent", func() bool {
-		var n int
-		if err := db.QueryRow("SELECT COUNT(*) FROM sms WHERE status = 'sent'").Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n == len(faults)
-	})
-	for i, fault := range faults {
-		n := 0
-		for _, m := range twilio.Messages() {
-			if strings.HasSuffix(m.Form.Get("Body"), code(i)) {
-				n++
+	for _, fault := range []twiliotest.Fault{"", twiliotest.TooManyRequests, twiliotest.RetryAfter, twiliotest.ServerError, twiliotest.ServerErrorAfter,
+		twiliotest.BadGateway, twiliotest.BadGatewayAfter, twiliotest.Reset, twiliotest.ResetAfter} {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			twilio := twiliotest.New(t)
+			twilio.Fault = func(n int, _ url.Values) twiliotest.Fault {
+				return map[int]twiliotest.Fault{1: fault}[n]
 			}
-		}
-		if n != 1 {
-			t.Errorf("%s: %d SMS, want 1", fault, n)
-		}
+			sender, sms := newSender(t, twilio.URL), text
+			for attempt := 1; ; attempt++ {
+				began := time.Now()
+				sid, err := sender.Send(t.Context(), sms)
+				if err == nil {
+					if got := twilio.Messages(); len(got) != 1 || got[0].SID != sid {
+						t.Errorf("got %s of %v, want one SMS", sid, got)
+					}
+					return
+				}
+				if attempt == 3 {
+					t.Fatal(err)
+				}
+				if outcome(t, err).Outcome == alert.InDoubt {
+					sms.DoubtSince = began
+				}
+			}
+		})
 	}
 }
