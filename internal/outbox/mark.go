@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Mark says how far something has come that one replica does at a time: who
-// holds its lease moves it, and only forward.
+// Mark says how far something has come that one replica does at a time: the
+// replica that holds its lease moves it forward.
 type Mark struct {
 	db     *database
 	name   string
@@ -44,13 +44,14 @@ func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (
 }
 
 // Move moves the mark forward, unless it is there already, and prolongs the
-// lease. Held is false, and the mark where it was, when somebody else has taken
+// lease. A mark in the future, of a clock that was ahead, moves back. Held is false, and the mark where it was, when somebody else has taken
 // the lease since.
 func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	done, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET at = CASE WHEN at < $1 THEN $1 ELSE at END, until = $2
-		WHERE name = $3 AND holder = $4`, millis(to), millis(time.Now().Add(lease)), m.name, m.holder)
+	now := time.Now()
+	done, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET at = CASE WHEN at < $1 OR at > $5 THEN $1 ELSE at END, until = $2
+		WHERE name = $3 AND holder = $4`, millis(to), millis(now.Add(lease)), m.name, m.holder, millis(now))
 	if err != nil {
 		return false, fmt.Errorf("moving the mark of %s: %w", m.name, err)
 	}

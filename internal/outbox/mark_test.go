@@ -33,7 +33,7 @@ func TestMark(t *testing.T) {
 	address := "sqlite:" + filepath.Join(t.TempDir(), "alerts.db")
 	synctest.Test(t, func(t *testing.T) {
 		a, b := marks(t, address)
-		start := time.Now().UTC()
+		start := time.Now().UTC().Add(-2 * time.Hour)
 		later := start.Add(time.Hour)
 		take := func(who string, m *outbox.Mark, wantAt time.Time) {
 			t.Helper()
@@ -69,5 +69,8 @@ func TestMark(t *testing.T) {
 			t.Error(err)
 		}
 		take("taken as soon as it is released", a, later)
+		move("who has it moves the mark far ahead", a, later.Add(24*time.Hour), true)
+		move("from the future the mark moves back", a, later, true)
+		take("it is where it was", a, later)
 	})
 }
