@@ -166,7 +166,7 @@ func (c *checker) account(ctx context.Context) (sms.AccountState, error) {
 // mend adds to what Twilio answered how to mend it.
 func mend(err error, how string) error {
 	var failure *alert.SendError
-	if errors.As(err, &failure) && failure.Outcome != alert.Refused {
+	if errors.As(err, &failure) && failure.Outcome != alert.Refused && failure.Outcome != alert.Blocked {
 		how = "see that this machine reaches Twilio, and try again"
 	}
 	return fmt.Errorf("%w; %s", err, how)
@@ -177,7 +177,7 @@ func (c *checker) lookup(err error, how string) error {
 	const notFound = "20404"
 	var failure *alert.SendError
 	isKey := c.config.Account.User != c.config.Account.SID
-	if isKey && errors.As(err, &failure) && failure.Outcome == alert.Refused && failure.Code != notFound {
+	if isKey && errors.As(err, &failure) && failure.Outcome == alert.Blocked && failure.Code != notFound {
 		return warning("this API key may not look it up; check -send tries it")
 	}
 	return mend(err, how)

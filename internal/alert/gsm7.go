@@ -116,6 +116,10 @@ type encoding struct {
 	fold  func(s string) string // brings a text into the encoding
 }
 
+// TrialPrefix is what Twilio puts before the text of each SMS of a trial
+// account: 38 septets. Source: https://www.twilio.com/docs/usage/tutorials/how-to-use-your-free-trial-account.
+const TrialPrefix = "Sent from your Twilio trial account - "
+
 // Limits: https://www.twilio.com/docs/glossary/what-sms-character-limit.
 const (
 	oneSegment = 160    // septets of GSM-7 in an SMS of one segment

@@ -64,11 +64,25 @@ type AccountState struct {
 	Type   string // Trial or Full
 }
 
+// Trial reports whether the account is a trial, which can text verified phones
+// only and puts alert.TrialPrefix before each text.
+func (s AccountState) Trial() bool { return strings.EqualFold(s.Type, "Trial") }
+
 // AccountState reads the account, which standard API keys may not read.
 func (t *Twilio) AccountState(ctx context.Context) (AccountState, error) {
 	var state AccountState
 	err := t.read(ctx, apiURL+t.account.SID+".json", nil, &state)
 	return state, err
+}
+
+// IsTrial reports whether the account is a trial. It is false where the
+// credentials may not read the account, as standard API keys may not.
+func (t *Twilio) IsTrial(ctx context.Context) (bool, error) {
+	state, err := t.AccountState(ctx)
+	if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome == alert.Blocked {
+		return false, nil
+	}
+	return state.Trial(), err
 }
 
 // ReadMessages reads one entry of the message log, as Send must be able to.

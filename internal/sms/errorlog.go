@@ -25,7 +25,7 @@ const (
 // particular order. More reports that Twilio gave as many as it ever gives, so
 // that some may be missing: ask for less time. Twilio keeps 30 days.
 //
-// Its errors are *alert.SendError. Refused means that only the operator can
+// Its errors are *alert.SendError. Blocked means that only the operator can
 // help, for example with wrong credentials; the other outcomes pass.
 func (t *Twilio) ErrorLog(ctx context.Context, from, to time.Time) (entries []alert.ErrorLogEntry, more bool, err error) {
 	query := url.Values{

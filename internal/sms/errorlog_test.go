@@ -102,10 +102,12 @@ func TestErrorLogFails(t *testing.T) {
 		want  alert.SendError
 		says  string
 	}{
-		"401":                    {twiliotest.Unauthorized, alert.SendError{Outcome: alert.Refused, Code: "20003"}, "Authenticate"},
-		"403":                    {twiliotest.Forbidden, alert.SendError{Outcome: alert.Refused, Code: "20003"}, "Permission Denied"},
+		"401":                    {twiliotest.Unauthorized, alert.SendError{Outcome: alert.Blocked, Code: "20003"}, "Authenticate"},
+		"403":                    {twiliotest.Forbidden, alert.SendError{Outcome: alert.Blocked, Code: "20003"}, "Permission Denied"},
 		"429":                    {twiliotest.TooManyRequests, alert.SendError{Outcome: alert.NotAccepted, Code: "20429"}, "Too Many Requests"},
 		"429 that says how long": {twiliotest.RetryAfter, alert.SendError{Outcome: alert.NotAccepted, Code: "20429", RetryAfter: 2 * time.Second}, "Too Many Requests"},
+		"403 of a proxy":         {twiliotest.ForbiddenPage, alert.SendError{Outcome: alert.NotAccepted}, "403"},
+		"a captive portal":       {twiliotest.CaptivePortal, alert.SendError{Outcome: alert.NotAccepted}, "not Twilio's"},
 		"500":                    {twiliotest.ServerError, alert.SendError{Outcome: alert.InDoubt, Code: "20500"}, "Internal Server Error"},
 		"502 of a proxy":         {twiliotest.BadGateway, alert.SendError{Outcome: alert.InDoubt}, "502"},
 		"a connection cut":       {twiliotest.Reset, alert.SendError{Outcome: alert.InDoubt}, "EOF"},

@@ -5,11 +5,12 @@ package sms
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/twilio/twilio-go/client"
@@ -32,18 +33,38 @@ type Account struct {
 
 // Twilio sends SMS through Twilio's Messages API.
 type Twilio struct {
+	// Logger gets what the operator must know about sending. It may be nil.
+	// Set it before the first Send.
+	Logger *slog.Logger
+
 	account Account
 	from    string
 	// callback is where Twilio reports deliveries, "" for nowhere. The ID of
 	// the SMS is added to its query.
-	callback  string
-	transport http.RoundTripper
+	callback string
+	// noCallback is set once Twilio has refused the callback.
+	noCallback atomic.Bool
+	transport  http.RoundTripper
 }
 
-// NewTwilio returns a sender of SMS from a number (+E.164), a Messaging
-// Service (MG…) or a channel address such as whatsapp:+….
+// NewTwilio returns a sender of SMS from a number (+E.164), a messaging
+// service (MG…) or a channel address such as whatsapp:+….
 func NewTwilio(account Account, from, callback string) *Twilio {
+	if edge, ok := EdgeOf(account.Region); ok && account.Edge == "" {
+		account.Edge = edge
+	}
 	return &Twilio{account: account, from: from, callback: callback, transport: newTransport()}
+}
+
+// EdgeOf returns the edge at which Twilio serves a region, and whether it is
+// known. No region needs no edge. Source:
+// https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations.
+func EdgeOf(region string) (edge string, ok bool) {
+	edge, ok = map[string]string{
+		"": "", "us1": "ashburn", "us2": "umatilla", "ie1": "dublin", "au1": "sydney",
+		"jp1": "tokyo", "br1": "sao-paulo", "de1": "frankfurt", "sg1": "singapore",
+	}[region]
+	return edge, ok
 }
 
 // request returns twilio-go's handler for the calls of one operation.
@@ -60,7 +81,9 @@ func (t *Twilio) request(ctx context.Context) (*client.RequestHandler, *call) {
 
 // Send sends the SMS and returns its SID. When an earlier attempt is in doubt
 // it first looks into Twilio's message log and returns the SID found there.
-// Its errors are *alert.SendError.
+// When Twilio refuses the status callback, the SMS goes out without: an alert
+// is worth more than the report of its delivery. Its errors are
+// *alert.SendError.
 func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	if !sms.DoubtSince.IsZero() {
 		sid, err := t.find(ctx, sms)
@@ -68,6 +91,23 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 			return sid, err
 		}
 	}
+	sid, failure := t.create(ctx, sms)
+	const callbackRefused = "21609"
+	if failure != nil && failure.Code == callbackRefused && t.callback != "" {
+		if !t.noCallback.Swap(true) && t.Logger != nil {
+			t.Logger.Error("Twilio refuses the status callback: SMS go out without, and nobody learns whether they arrive",
+				"callback", t.callback, "err", alert.Advice(callbackRefused))
+		}
+		sid, failure = t.create(ctx, sms)
+	}
+	if failure != nil {
+		return "", failure
+	}
+	return sid, nil
+}
+
+// create asks Twilio to send the SMS, once.
+func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, *alert.SendError) {
 	handler, call := t.request(ctx)
 	params := new(api.CreateMessageParams)
 	params.SetTo(sms.To)
@@ -77,7 +117,7 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	} else {
 		params.SetFrom(t.from)
 	}
-	if t.callback != "" {
+	if t.callback != "" && !t.noCallback.Load() {
 		params.SetStatusCallback(t.callback + "?sms=" + url.QueryEscape(sms.ID))
 	}
 	message, err := api.NewApiService(handler).CreateMessage(params)
@@ -88,30 +128,6 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 		return "", call.failure(errors.New("no SID in Twilio's answer"))
 	}
 	return *message.Sid, nil
-}
-
-// failure says what a failed call means for an SMS.
-func (c *call) failure(err error) *alert.SendError {
-	// The address of a look into the message log holds the recipient.
-	var address *url.Error
-	if errors.As(err, &address) {
-		err = address.Err
-	}
-	failure := &alert.SendError{Outcome: alert.InDoubt, RetryAfter: c.retryAfter, Err: err}
-	var refused *client.TwilioRestError
-	if errors.As(err, &refused) {
-		if failure.Err = errors.New(alert.HideNumbers(refused.Message)); refused.Code != 0 {
-			failure.Code = strconv.Itoa(refused.Code)
-		}
-	}
-	const senderQueueFull = "21611" // a 400 that means later
-	switch {
-	case c.status == http.StatusTooManyRequests, failure.Code == senderQueueFull, !c.written.Load() && c.status == 0 && refused == nil:
-		failure.Outcome = alert.NotAccepted
-	case c.status >= 400 && c.status < 500, c.status == 0 && refused != nil: // the latter by the library itself
-		failure.Outcome = alert.Refused
-	}
-	return failure
 }
 
 // clockSkew is by how much Twilio's clock may be behind ours, and by how much
@@ -134,7 +150,7 @@ func (t *Twilio) find(ctx context.Context, sms alert.SMS) (string, error) {
 		}
 		if err := t.read(ctx, t.messagesURL(), query, &page); err != nil {
 			// Asking sent nothing: the doubt stays until Twilio answers.
-			if failure, ok := errors.AsType[*alert.SendError](err); ok {
+			if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome != alert.Blocked {
 				failure.Outcome = alert.NotAccepted
 			}
 			return "", during("looking into Twilio's message log", err)
@@ -160,12 +176,11 @@ type loggedMessage struct {
 	Created              string `json:"date_created"` // RFC 2822
 }
 
-// is reports whether m is the SMS. A trial account puts words of its own
-// before the body.
+// is reports whether m is the SMS, and no other SMS of ours.
 func (m loggedMessage) is(sms alert.SMS) bool {
 	if m.SID == "" || slices.Contains(sms.Known, m.SID) {
 		return false
 	}
 	outbound := m.Direction == "" || strings.HasPrefix(m.Direction, "outbound")
-	return outbound && strings.HasSuffix(m.Body, sms.Body)
+	return outbound && (m.Body == sms.Body || m.Body == alert.TrialPrefix+sms.Body)
 }
