@@ -34,10 +34,12 @@ func (t *Twilio) read(ctx context.Context, address string, query url.Values, int
 	return nil
 }
 
-// during says in an error of read what was being done.
+// during says in an error of read what was being done, and what the operator
+// can do.
 func during(what string, err error) error {
 	if failure, ok := errors.AsType[*alert.SendError](err); ok {
 		failure.Err = fmt.Errorf("%s: %w", what, failure.Err)
+		return advised(failure)
 	}
 	return err
 }

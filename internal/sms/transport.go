@@ -134,8 +134,13 @@ func (c *call) failure(err error) *alert.SendError {
 	case isRefusal && c.status < 500:
 		failure.Outcome = alert.Refusal(refused.code)
 	}
+	return failure
+}
+
+// advised adds to a failure what the operator can do about it.
+func advised(failure *alert.SendError) *alert.SendError {
 	if failure.Outcome == alert.Blocked {
-		failure.Err = fmt.Errorf("%w; %s", refused, alert.Remedy(refused.code))
+		failure.Err = fmt.Errorf("%w; %s", failure.Err, alert.Remedy(failure.Code))
 	}
 	return failure
 }

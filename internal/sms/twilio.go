@@ -122,7 +122,7 @@ func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, *alert.Send
 	}
 	message, err := api.NewApiService(handler).CreateMessage(params)
 	if err != nil {
-		return "", call.failure(err)
+		return "", advised(call.failure(err))
 	}
 	if message.Sid == nil || *message.Sid == "" {
 		return "", call.failure(errors.New("no SID in Twilio's answer"))
