@@ -3,10 +3,12 @@ package alert
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,11 +86,7 @@ func parsePayload(name, body string) ([]Event, error) {
 	if filepath.Ext(name) == ".json" {
 		return ParseJSON([]byte(body), "")
 	}
-	fields, err := url.ParseQuery(body)
-	if err != nil {
-		return nil, err
-	}
-	e, err := ParseForm(fields, "")
+	e, err := ParseForm(ParseQuery(body), "")
 	if err != nil {
 		return nil, err
 	}
@@ -388,6 +386,13 @@ func TestParseErrorLogEntry(t *testing.T) {
 		{"a form without the code of the entry", "", "ErrorCode=32009%2Ctext&Msg=Not+registered", "32009", "Not registered"},
 		{"a form with a broken field", "", "Msg=Bad+Gateway&ErrorCode=11200&From=%2B15005550006&Body=50% off", "11200", "Bad Gateway"},
 		{"a form with a semicolon", "", "Msg=Bad+Gateway&ErrorCode=11200&Body=secret; words", "11200", "Bad Gateway"},
+		{"a form with a semicolon in its words", "", "Msg=Timeout; again&ErrorCode=11200", "11200", "Timeout; again"},
+		{"a form with a lone percent sign in its words", "", "Msg=100% busy&ErrorCode=11200", "11200", "100% busy"},
+		{"a form whose Msg is empty", "", "Msg=&parserMessage=Error+on+line+11+of+document&ErrorCode=12100&LogLevel=ERROR", "12100", "Error on line 11 of document"},
+		{"a form whose Msg is blank", "", "Msg=+&description=Sink+unreachable&ErrorCode=93101", "93101", "Sink unreachable"},
+		{"a form of a channel", "", "ErrorCode=63016&errorMessage=Outside+the+window+of+%2B15005550006", "63016", "Outside the window of (number)"},
+		{"a form without Msg", "12100", "parserMessage=Error+on+line+11", "12100", "Error on line 11"},
+		{"JSON with the parser's words", "", `{"error_code":12100,"more_info":{"Msg":null,"parserMessage":"Error on line 11"}}`, "12100", "Error on line 11"},
 		{"JSON", "11200", `{"error_code":11200,"more_info":{"Msg":"Bad Gateway"}}`, "11200", "Bad Gateway"},
 		{"JSON with a message", "", `{"error_code":"93101","message":"Error delivering"}`, "93101", "Error delivering"},
 		{"plain words", "11200", "The server said 502", "11200", "The server said 502"},
@@ -416,7 +421,35 @@ func TestParseErrorLogEntry(t *testing.T) {
 	}
 }
 
-func TestLogLevels(t *testing.T) {
+func TestParseQuery(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]url.Values{
+		"":                                   {},
+		"&&":                                 {},
+		"a":                                  {"a": {""}},
+		"=b":                                 {"": {"b"}},
+		"a=b=c":                              {"a": {"b=c"}},
+		"a=1&a=2":                            {"a": {"1", "2"}},
+		"a=b+c%20d%2B":                       {"a": {"b c d+"}},
+		"a=Timeout; again":                   {"a": {"Timeout; again"}},
+		"a;b=c":                              {"a;b": {"c"}},
+		"a=100% busy":                        {"a": {"100% busy"}},
+		"a=100%":                             {"a": {"100%"}},
+		"a=100%2":                            {"a": {"100%2"}},
+		"a=%zz%41%+":                         {"a": {"%zzA% "}},
+		"%=%":                                {"%": {"%"}},
+		"a=%e2%82%ac 5%":                     {"a": {"€ 5%"}},
+		"a=%ff":                              {"a": {"\xff"}},
+		"a=%-1%+1%0x":                        {"a": {"%-1% 1%0x"}},
+		"ErrorCode=11200&Description=50%; x": {"ErrorCode": {"11200"}, "Description": {"50%; x"}},
+	} {
+		if got := ParseQuery(s); !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%q has the fields %q, want %q", s, got, want)
+		}
+	}
+}
+
+func TestErrorLogLevels(t *testing.T) {
 	t.Parallel()
 	for level, want := range map[string]Level{
 		"error": Error, "ERROR": Error, "Error": Error, "0": Error, "": Error, "fatal": Error,
@@ -434,10 +467,7 @@ func FuzzParseForm(f *testing.F) {
 		if filepath.Ext(name) != ".form" {
 			continue
 		}
-		fields, err := url.ParseQuery(body)
-		if err != nil {
-			f.Fatal(err)
-		}
+		fields := ParseQuery(body)
 		payload := fields.Get("Payload")
 		fields.Del("Payload")
 		f.Add(fields.Encode(), payload, "")
@@ -445,7 +475,10 @@ func FuzzParseForm(f *testing.F) {
 	f.Add("ErrorCode=11200%0a&Description=+"+strings.Repeat("1", 40)+"&CurrentValue=1e11&TimePeriod=%ff", "", "token\xff")
 	f.Add("Sid="+strings.Repeat("N", 200), `{"more_info":{"Msg":"https://`+strings.Repeat("+1", 300)+`"}}`, "")
 	f.Fuzz(func(t *testing.T, body, payload, token string) {
-		fields, _ := url.ParseQuery(body) // what a broken form has that is whole
+		fields := ParseQuery(body)
+		if strict, err := url.ParseQuery(body); err == nil && !maps.EqualFunc(fields, strict, slices.Equal) {
+			t.Errorf("%q has the fields %q, want %q", body, fields, strict)
+		}
 		if payload != "" {
 			fields.Set("Payload", payload)
 		}
