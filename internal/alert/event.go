@@ -178,11 +178,6 @@ func identity(parts ...string) string {
 
 const maxDescription = 500 // characters
 
-// phoneNumbers matches what could be a phone number: a plus with digits and
-// their usual separators, also encoded, 10 to 15 digits standing alone, or as
-// they are grouped in North America.
-var phoneNumbers = regexp.MustCompile(`\+[0-9][0-9 ().\p{Pd}]{5,}[0-9]|%2[Bb][0-9]{7,}|\b[0-9]{10,15}\b|\(?[0-9]{3}[) .\p{Pd}]{1,2}[0-9]{3}[ .\p{Pd}][0-9]{4}`)
-
 // queries matches the query of an address, which may hold a message.
 var queries = regexp.MustCompile(`(://[^\s?]*)\?\S*`)
 
@@ -207,25 +202,6 @@ func cleanDescription(s string) string {
 		s = bare
 	}
 	return HideNumbers(s)
-}
-
-// HideNumbers returns s with "(number)" for whatever could be a phone number,
-// for words of others that go into a log.
-func HideNumbers(s string) string {
-	if digits(s) < 7 {
-		return s
-	}
-	return phoneNumbers.ReplaceAllString(s, "(number)")
-}
-
-// digits counts ASCII digits: a look that is cheaper than a pattern.
-func digits(s string) (n int) {
-	for _, c := range []byte(s) {
-		if '0' <= c && c <= '9' {
-			n++
-		}
-	}
-	return n
 }
 
 // clean returns s as one line of valid UTF-8 with at most limit characters:
