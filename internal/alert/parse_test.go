@@ -285,6 +285,10 @@ func TestDescriptions(t *testing.T) {
 		{"a scheme within a scheme", "see hthttps://tps://evil.example.com", "see evil.example.com"},
 		{"a link with an invisible mark", "see https:\u200b//evil.example.com", "see evil.example.com"},
 		{"a link of look-alikes", "see https：⁄⁄evil.example.com", "see evil.example.com"},
+		{"a link in full width", "see https：／／evil.example.com/pay?to=1", "see evil.example.com/pay"},
+		{"a link in full width among Japanese", "接続できません https：／／evil.example.com", "接続できません evil.example.com"},
+		{"a link among Japanese", "接続できません https://evil.example.com", "接続できません evil.example.com"},
+		{"a link whose scheme is in full width", "see ｈｔｔｐｓ：／／evil.example.com", "see ｈｔｔｐｓ evil.example.com"},
 		{"a link with a combining mark", "see https:/\u0301/evil.example.com", "see evil.example.com"},
 		{"a link with a joiner", "see https:\u200d//evil.example.com", "see evil.example.com"},
 		{"bidi marks vanish", "a\u202eb\u202cc\u2066d\u2069e\u200ff", "abcdef"},
@@ -301,7 +305,7 @@ func TestDescriptions(t *testing.T) {
 		{"500 characters at most", strings.Repeat("é", 600), strings.Repeat("é", 500)},
 		{"500 characters of four bytes", strings.Repeat("🔥", 600), strings.Repeat("🔥", 500)},
 		{"cut between two bytes of a character", strings.Repeat("\u200b", 660) + strings.Repeat("é", 600), strings.Repeat("é", 10)},
-		{"look-alikes longer than 500 characters", "://" + strings.Repeat("…", 497), " " + strings.Repeat(".", 497)},
+		{"look-alikes longer than 500 characters", "://" + strings.Repeat("…", 497), " " + strings.Repeat("…", 497)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -312,6 +316,20 @@ func TestDescriptions(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", e.Description, tt.want)
 			}
 		})
+	}
+}
+
+func TestConsoleLinks(t *testing.T) {
+	t.Parallel()
+	sid := "NO0123456789abcdef0123456789abcdef"
+	for id, want := range map[string]string{
+		sid: "https://www.twilio.com/console/debugger/" + sid,
+		"":  "", "NO1": "", sid + "0": "", "AC0123456789abcdef0123456789abcdef": "", "alarm abc": "", "request " + sid: "",
+		"NO0123456789abcdef0123456789abcde/": "", "NO0123456789abcdef0123456789abcde?": "", "NO..............................//": "",
+	} {
+		if got := (Event{ID: id}).ConsoleLink(); got != want {
+			t.Errorf("%q is at %q, want %q", id, got, want)
+		}
 	}
 }
 
