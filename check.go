@@ -142,18 +142,18 @@ func (c *checker) outbox(ctx context.Context) error {
 }
 
 // account tries the credentials.
-func (c *checker) account(ctx context.Context) (sms.Standing, error) {
+func (c *checker) account(ctx context.Context) (sms.AccountState, error) {
 	account := c.config.Account
 	if account.User != account.SID {
 		if err := c.twilio.ReadMessages(ctx); err != nil {
-			return sms.Standing{}, mend(err, "copy TWILIO_API_KEY and TWILIO_API_SECRET again, of a key of this account and region; a restricted one must read and create messages")
+			return sms.AccountState{}, mend(err, "copy TWILIO_API_KEY and TWILIO_API_SECRET again, of a key of this account and region; a restricted one must read and create messages")
 		}
 		if c.token == "" {
-			return sms.Standing{}, warning("standard API keys may not read it, so nobody knows whether it is a trial")
+			return sms.AccountState{}, warning("standard API keys may not read it, so nobody knows whether it is a trial")
 		}
 		account.User, account.Password = account.SID, c.token
 	}
-	standing, err := sms.NewTwilio(account, "", "").Standing(ctx)
+	standing, err := sms.NewTwilio(account, "", "").AccountState(ctx)
 	if err != nil {
 		return standing, mend(err, "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN again from the Console's first page, not the test credentials")
 	}
@@ -166,7 +166,7 @@ func (c *checker) account(ctx context.Context) (sms.Standing, error) {
 // mend adds to what Twilio answered how to mend it.
 func mend(err error, how string) error {
 	var failure *alert.SendError
-	if errors.As(err, &failure) && failure.Outcome != alert.Refused {
+	if errors.As(err, &failure) && failure.Outcome != alert.Refused && failure.Outcome != alert.Blocked {
 		how = "see that this machine reaches Twilio, and try again"
 	}
 	return fmt.Errorf("%w; %s", err, how)
@@ -177,7 +177,7 @@ func (c *checker) lookup(err error, how string) error {
 	const notFound = "20404"
 	var failure *alert.SendError
 	isKey := c.config.Account.User != c.config.Account.SID
-	if isKey && errors.As(err, &failure) && failure.Outcome == alert.Refused && failure.Code != notFound {
+	if isKey && errors.As(err, &failure) && failure.Outcome == alert.Blocked && failure.Code != notFound {
 		return warning("this API key may not look it up; check -send tries it")
 	}
 	return mend(err, how)

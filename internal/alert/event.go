@@ -2,8 +2,8 @@
 // events Twilio reports and the parsers of their three shapes, the triggers
 // that decide, and the text of an SMS.
 //
-// It is arithmetic: no I/O, no clock, no SQL, and nothing but the standard
-// library, so that every rule can be read and tested by itself.
+// It is arithmetic: no I/O, no clock, no SQL, and besides the standard library
+// only golang.org/x/text, so that every rule can be read and tested by itself.
 package alert
 
 import (
@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Kind is the way by which Twilio reported an event.
@@ -25,7 +27,7 @@ const (
 	Alarm    Kind = "alarm"    // App Monitor trigger (2014) or Alarm (today)
 	Debugger Kind = "debugger" // Debugger webhook
 	Stream   Kind = "stream"   // Event Streams, com.twilio.error-logs.error.logged
-	Log      Kind = "log"      // Twilio's own log, read by the catch-up reader
+	ErrorLog Kind = "log"      // Twilio's error log, read by the catch-up reader
 	Other    Kind = "other"    // whatever else Event Streams sends, such as the test of a sink: no error
 )
 
@@ -78,6 +80,15 @@ func (e Event) Link() string {
 		return IndexLink
 	}
 	return IndexLink + "/" + e.Code
+}
+
+// ConsoleLink returns the address of the event in Twilio's Console, or "" when
+// Twilio's SID of it is not known.
+func (e Event) ConsoleLink() string {
+	if len(e.ID) != 34 || !strings.HasPrefix(e.ID, "NO") || parseSID(e.ID) == "" {
+		return ""
+	}
+	return "https://www.twilio.com/console/debugger/" + e.ID
 }
 
 // Name returns the short name of the event's code, or "" when it is unknown.
@@ -173,24 +184,33 @@ func identity(parts ...string) string {
 
 const maxDescription = 500 // characters
 
-// phoneNumbers matches what could be a phone number: a plus with digits and
-// their usual separators, also encoded, 10 to 15 digits standing alone, or as
-// they are grouped in North America.
-var phoneNumbers = regexp.MustCompile(`\+[0-9][0-9 ().\p{Pd}]{5,}[0-9]|%2[Bb][0-9]{7,}|\b[0-9]{10,15}\b|\(?[0-9]{3}[) .\p{Pd}]{1,2}[0-9]{3}[ .\p{Pd}][0-9]{4}`)
-
 // queries matches the query of an address, which may hold a message.
 var queries = regexp.MustCompile(`(://[^\s?]*)\?\S*`)
+
+// oddSchemes matches look-alikes of "://", such as "：／／" in full width.
+var oddSchemes = regexp.MustCompile(`[:：︰﹕︓∶ː][\p{M}\x{200c}\x{200d}]*[/／⁄∕⧸╱][\p{M}\x{200c}\x{200d}]*[/／⁄∕⧸╱]`)
 
 var schemes = strings.NewReplacer("https://", "", "http://", "", "HTTPS://", "", "HTTP://", "")
 
 // cleanDescription makes a stranger's words fit for an SMS, a log and a
-// database: one line, no phone numbers, no query of an address, and no scheme
-// that would make a second link of it beside Twilio's.
+// database: one line, no phone numbers, no query of an address, and no scheme,
+// which would make a second link beside Twilio's.
 func cleanDescription(s string) string {
 	s = clean(s, maxDescription)
-	if folded := fold(s); strings.Contains(folded, "://") {
-		s = clean(folded, maxDescription) // look-alikes such as "：⁄⁄" must not become a link in GSM-7
+	if isPlain(s) {
+		return HideNumbers(withoutLinks(s))
 	}
+	s = HideNumbers(withoutLinks(oddSchemes.ReplaceAllString(s, "://")))
+	// What GSM-7 makes of it is what a phone may show.
+	folded := fold(s)
+	if safe := HideNumbers(withoutLinks(folded)); safe != folded {
+		return clean(safe, maxDescription)
+	}
+	return s
+}
+
+// withoutLinks takes schemes and queries from the addresses in s.
+func withoutLinks(s string) string {
 	if strings.Contains(s, "://") {
 		s = queries.ReplaceAllString(s, "$1")
 	}
@@ -201,36 +221,19 @@ func cleanDescription(s string) string {
 		}
 		s = bare
 	}
-	return HideNumbers(s)
-}
-
-// HideNumbers returns s with "(number)" for whatever could be a phone number,
-// for words of others that go into a log.
-func HideNumbers(s string) string {
-	if digits(s) < 7 {
-		return s
-	}
-	return phoneNumbers.ReplaceAllString(s, "(number)")
-}
-
-// digits counts ASCII digits: a look that is cheaper than a pattern.
-func digits(s string) (n int) {
-	for _, c := range []byte(s) {
-		if '0' <= c && c <= '9' {
-			n++
-		}
-	}
-	return n
+	return s
 }
 
 // clean returns s as one line of valid UTF-8 with at most limit characters:
 // control characters and line breaks become spaces, runs of spaces one space,
 // and invisible characters (which can turn a text around) go. The joiners that
-// scripts and emoji need stay.
+// scripts and emoji need stay. Characters are composed (NFC), which takes less
+// space in an SMS.
 func clean(s string, limit int) string {
 	if len(s) > 4*limit {
 		s = s[:4*limit] // a character has at most four bytes
 	}
+	s = norm.NFC.String(s)
 	var b strings.Builder
 	b.Grow(min(len(s), 4*limit))
 	space, n := false, 0
@@ -257,5 +260,5 @@ func clean(s string, limit int) string {
 		}
 		b.WriteRune(r)
 	}
-	return b.String()
+	return norm.NFC.String(b.String()) // again: what was between two characters may be gone
 }

@@ -5,6 +5,8 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // The GSM 03.38 alphabet. A character of gsmBasic takes one septet, one of
@@ -15,19 +17,31 @@ const (
 	gsmExtension = "\f^{}\\[~]|€"
 )
 
-// lookAlikes lists, behind a GSM-7 text, the characters that it stands for.
-var lookAlikes = [][2]string{
-	{"'", "‘’‚‛′´`ʼʹ"}, {`"`, "“”„‟″«»〝〞"}, {"<", "‹〈"}, {">", "›〉"},
-	{"-", "‐‑‒–—―−﹘﹣－"}, {"...", "…"}, {"*", "•·∙●"}, {"/", "⁄∕"}, {":", "：︰"}, {"!", "！"}, {"?", "？"},
-	{"->", "→"}, {"<-", "←"}, {"<=", "≤"}, {">=", "≥"}, {"x", "×"}, {"(c)", "©"}, {"(r)", "®"}, {"TM", "™"},
-	{"1/2", "½"}, {"1/4", "¼"}, {"3/4", "¾"}, {"2", "²"}, {"3", "³"}, {"1", "¹"}, {"u", "µ"}, {"o", "°"},
-	{"A", "ÀÁÂÃĀĂĄ"}, {"a", "áâãāăąª"}, {"C", "ĆĈĊČ"}, {"c", "çćĉċč"}, {"D", "ĎĐÐ"}, {"d", "ďđð"},
-	{"E", "ÈÊËĒĔĖĘĚ"}, {"e", "êëēĕėęě"}, {"G", "ĜĞĠĢ"}, {"g", "ĝğġģ"}, {"H", "ĤĦ"}, {"h", "ĥħ"},
-	{"I", "ÌÍÎÏĨĪĬĮİ"}, {"i", "íîïĩīĭįı"}, {"J", "Ĵ"}, {"j", "ĵ"}, {"K", "Ķ"}, {"k", "ķ"},
-	{"L", "ĹĻĽŁ"}, {"l", "ĺļľł"}, {"N", "ŃŅŇ"}, {"n", "ńņň"}, {"O", "ÒÓÔÕŌŎŐ"}, {"o", "óôõōŏőº"},
-	{"OE", "Œ"}, {"oe", "œ"}, {"R", "ŔŖŘ"}, {"r", "ŕŗř"}, {"S", "ŚŜŞŠȘ"}, {"s", "śŝşšș"},
-	{"T", "ŢŤŦȚ"}, {"t", "ţťŧț"}, {"U", "ÙÚÛŨŪŬŮŰŲ"}, {"u", "úûũūŭůűų"}, {"W", "Ŵ"}, {"w", "ŵ"},
-	{"Y", "ÝŶŸ"}, {"y", "ýÿŷ"}, {"Z", "ŹŻŽ"}, {"z", "źżž"},
+// lookAlikes says which GSM-7 text stands for a character that Unicode does not
+// decompose into such characters. Capital letters are not listed: foldRune finds
+// them by their lower case.
+var lookAlikes = index([][2]string{
+	{"'", "‘’‚‛′`ʼʹʻʾꞌ´"}, {`"`, "“”„‟″«»〝〞"}, {"<", "‹〈"}, {">", "›〉"},
+	{"-", "‐‑‒–—―−﹘"}, {"*", "•·∙●"}, {"/", "⁄∕"}, {":", "︰∶"}, {"~", "∼"},
+	{"->", "→"}, {"<-", "←"}, {"<=", "≤"}, {">=", "≥"}, {"x", "×"}, {"(c)", "©"}, {"(r)", "®"}, {"u", "µμ"}, {"o", "°"},
+	{"a", "ɐɑɒᶏⱥᴀ"}, {"b", "ƀɓƃƅʙᵬᶀꞗ"}, {"c", "çƈȼɕᴄꜿↄꞓꞔ"}, {"d", "ƍđðɖɗƌȡᴅᵭᶁᶑẟꝺ"}, {"e", "ǝəɛɇɘɚɜɝɞƹᴇᶒᶓᶔⱸ"}, {"f", "ƒᵮᶂꜰꝼꞙ"},
+	{"g", "ǥɠɡɢɣƣᵷᵹᶃꞡ"}, {"h", "ħɥɦɧʜⱨꜧ"}, {"hv", "ƕ"}, {"i", "ıɨɩɪᵻᵼᶖ"}, {"j", "ȷɉɟʄʝᴊ"}, {"k", "ĸƙʞᴋᶄⱪꝁꝃꝅꞣ"},
+	{"l", "łŀƚƛɫɬɭɮʟȴᶅⱡꝇꝉꞁꞎ"}, {"m", "ɯɰɱᴍᵯᶆ"}, {"n", "ŋɲɳɴȵƞᵰᶇꞑꞥ"}, {"o", "ɔɵᴏⱺꝋꝍ"}, {"oe", "œɶ"}, {"oo", "ꝏ"}, {"ou", "ȣ"},
+	{"p", "ƥɸᴘᵱᵽᶈꝑꝓꝕ"}, {"q", "ɋʠꝗꝙ"}, {"db", "ȸ"}, {"qp", "ȹ"}, {"r", "Ʀɍɹɺɻɼɽɾɿʀʁᵲᵳᶉꝛꞃꞧ"}, {"s", "ʂʃʅƨƪȿᵴᶊꜱꞅꞩẜẝ"}, {"SS", "ẞ"},
+	{"t", "ŧƭʈƫʇȶⱦᴛᵵꞇ"}, {"th", "þꝥꝧ"}, {"tz", "ꜩ"}, {"u", "ʉʊᴜᵾᵿᶙ"}, {"v", "ʋʌᴠᶌⱱⱴꝟỽ"}, {"w", "ʍƿᴡⱳ"}, {"x", "ᶍ"}, {"y", "ƴɏʎʏȝỿ"},
+	{"z", "ƶƺȥɀʐʑʒᴢᵶᶎⱬꝣ"}, {"aa", "ꜳ"}, {"ao", "ꜵ"}, {"au", "ꜷ"}, {"av", "ꜹꜻ"}, {"ay", "ꜽ"}, {"vy", "ꝡ"}, {"ll", "ỻ"}, {"?", "ɂʔʕ"},
+	{"2", "ƻ"}, {"5", "ƽ"}, {"ts", "ƾʦ"}, {"|", "ǀ"}, {"||", "ǁ"}, {"=", "ǂ"}, {"!", "ǃ"},
+})
+
+// index returns the first of each pair under each character of the second.
+func index(pairs [][2]string) map[rune]string {
+	byRune := make(map[rune]string)
+	for _, pair := range pairs {
+		for _, r := range pair[1] {
+			byRune[r] = pair[0]
+		}
+	}
+	return byRune
 }
 
 // septets returns what r costs in GSM-7, 0 if it is not in the alphabet.
@@ -41,17 +55,28 @@ func septets(r rune) int {
 	return 0
 }
 
-// foldRune returns the GSM-7 text that stands for r, "" if there is none.
+// foldRune returns the GSM-7 text that stands for r, "" if there is none. Every
+// letter that Unicode makes of Latin ones has one: with accents, in ligatures,
+// in full width.
 func foldRune(r rune) string {
 	if septets(r) > 0 {
 		return string(r)
 	}
-	for _, pair := range lookAlikes {
-		if strings.ContainsRune(pair[1], r) {
-			return pair[0]
-		}
+	if s, ok := lookAlikes[r]; ok {
+		return s
 	}
-	return ""
+	if s, ok := lookAlikes[unicode.ToLower(r)]; ok {
+		return strings.ToUpper(s)
+	}
+	var folded strings.Builder
+	for _, part := range string(norm.NFKD.PropertiesString(string(r)).Decomposition()) {
+		s := foldRune(part)
+		if s == "" && !dressing(part) {
+			return ""
+		}
+		folded.WriteString(s)
+	}
+	return folded.String()
 }
 
 // fold replaces what is not in GSM-7 by its look-alike, or by "?". Marks and
@@ -115,6 +140,10 @@ type encoding struct {
 	cost  func(r rune) int      // units of a character
 	fold  func(s string) string // brings a text into the encoding
 }
+
+// TrialPrefix is what Twilio puts before the text of each SMS of a trial
+// account: 38 septets. Source: https://www.twilio.com/docs/usage/tutorials/how-to-use-your-free-trial-account.
+const TrialPrefix = "Sent from your Twilio trial account - "
 
 // Limits: https://www.twilio.com/docs/glossary/what-sms-character-limit.
 const (

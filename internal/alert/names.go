@@ -7,7 +7,7 @@ import (
 )
 
 // errorNames holds code, level and short name of Twilio's error codes, one in
-// a line, ordered by code, as of May 2023. Newer codes have no name here.
+// a line, ordered by code, as of February 2025. Newer codes have no name here.
 //
 //go:embed error-names.tsv
 var errorNames string

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,10 +19,44 @@ var ErrNotAnEvent = errors.New("missing ErrorCode, Description or AppMonitorTrig
 // The token is the I-Twilio-Idempotency-Token header, which tells a
 // redelivery where the fields do not; it may be empty.
 func ParseForm(fields url.Values, token string) (Event, error) {
-	if fields.Has("Payload") {
+	if fields.Has("Payload") || fields.Get("Sid") != "" && fields.Get("Level") != "" {
 		return parseDebugger(fields, token)
 	}
 	return parseAlarm(fields.Get, token)
+}
+
+// ParseQuery reads a query or an encoded form as far as it can be read, where
+// url.ParseQuery gives up: a semicolon is text, and so is a percent sign
+// without two hexadecimal digits behind it.
+func ParseQuery(s string) url.Values {
+	fields := make(url.Values)
+	for pair := range strings.SplitSeq(s, "&") {
+		if name, value, _ := strings.Cut(pair, "="); pair != "" {
+			name = unescape(name)
+			fields[name] = append(fields[name], unescape(value))
+		}
+	}
+	return fields
+}
+
+// unescape decodes what is encoded in a query, and leaves the rest as it is.
+func unescape(s string) string {
+	if decoded, err := url.QueryUnescape(s); err == nil {
+		return decoded
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '+' {
+			c = ' '
+		} else if c == '%' && i+2 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				c, i = byte(n), i+2
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }
 
 // ParseJSON reads an Alarm as a JSON object, or one CloudEvent of Event
@@ -164,30 +199,60 @@ func decode(data []byte, into any) error {
 }
 
 // details are the parts of a Debugger payload, of an error log's payload and
-// of the log's alert text that tell what happened. What else Twilio sends
+// of the error log's text that tell what happened. The rest of what Twilio sends
 // there, phone numbers and message bodies among it, is never decoded.
 type details struct {
-	Resource  text            `json:"resource_sid"`
-	ErrorCode text            `json:"error_code"`
-	Message   text            `json:"message"`
-	MoreInfo  moreInfo        `json:"more_info"`
-	Webhook   json.RawMessage `json:"webhook"` // most of the payload, and seldom needed: see code
+	Resource  text `json:"resource_sid"`
+	ErrorCode text `json:"error_code"`
+	said
+	MoreInfo struct {
+		said
+		ErrorCode text
+		LogLevel  text
+	} `json:"more_info"`
+	Webhook json.RawMessage `json:"webhook"` // most of the payload, and seldom needed: see code
 }
 
-// moreInfo holds the keys that Twilio's products agree on. Both Msg and msg
-// occur, sometimes together; encoding/json takes either.
-type moreInfo struct {
-	Msg       text
-	ErrorCode text
-	LogLevel  text
+// said holds the keys under which Twilio's products say what happened. Both Msg
+// and msg occur, sometimes together; encoding/json takes either.
+type said struct {
+	Msg           text
+	ParserMessage text // of TwiML: the line and the cause
+	Message       text
+	Description   text
+	ErrorMessage  text // of channels
+	AlertText     text `json:"alert_text"`
+}
+
+// first returns the first of them that is not blank.
+func (s said) first() string {
+	for _, words := range []text{s.Msg, s.ParserMessage, s.Message, s.Description, s.ErrorMessage, s.AlertText} {
+		if strings.TrimSpace(string(words)) != "" {
+			return string(words)
+		}
+	}
+	return ""
 }
 
 type webhook struct {
+	Request struct {
+		Parameters struct {
+			Message text `json:"errorMessage"` // of channels
+		} `json:"parameters"`
+	} `json:"request"`
 	Response struct {
 		Headers struct {
 			Error text `json:"X-Twilio-WebhookError"`
 		} `json:"headers"`
 	} `json:"response"`
+}
+
+// webhook returns the parts of the webhook that was called, if there was one.
+func (d details) webhook() (w webhook) {
+	if decode(d.Webhook, &w) != nil {
+		return webhook{}
+	}
+	return w
 }
 
 // code returns the error code, wherever Twilio put it: in its own field, as
@@ -198,28 +263,44 @@ func (d details) code() string {
 			return code
 		}
 	}
-	var w webhook
-	if decode(d.Webhook, &w) != nil {
-		return "" // there is none
-	}
-	return parseCode(leadingDigits(string(w.Response.Headers.Error)))
+	return parseCode(leadingDigits(string(d.webhook().Response.Headers.Error)))
 }
 
 func (d details) description() string {
-	if msg := d.MoreInfo.Msg; msg != "" {
-		return cleanDescription(string(msg))
+	words := cmp.Or(d.MoreInfo.first(), d.first())
+	if words == "" {
+		words = string(d.webhook().Request.Parameters.Message)
 	}
-	return cleanDescription(string(d.Message))
+	return cleanDescription(words)
+}
+
+// parseDetails reads a JSON object, or an encoded form (Msg=…&ErrorCode=…) as
+// the error log has it.
+func parseDetails(s string) (d details, ok bool) {
+	if decode([]byte(s), &d) == nil {
+		return d, true
+	}
+	fields := ParseQuery(s)
+	get := func(key string) text { return text(strings.TrimSpace(fields.Get(key))) }
+	d = details{said: said{
+		Msg: cmp.Or(get("Msg"), get("msg")), ParserMessage: get("parserMessage"), Message: get("message"),
+		Description: get("description"), ErrorMessage: get("errorMessage"), AlertText: get("alert_text"),
+	}}
+	d.MoreInfo.ErrorCode, d.MoreInfo.LogLevel = get("ErrorCode"), get("LogLevel")
+	for _, key := range []string{"Msg", "msg", "parserMessage", "ErrorCode", "LogLevel"} {
+		ok = ok || fields.Has(key)
+	}
+	return d, ok
 }
 
 // parseDebugger reads the form of a Debugger webhook, whose Payload is JSON.
 // Source: https://www.twilio.com/docs/usage/troubleshooting/debugging-event-webhooks.
 func parseDebugger(fields url.Values, token string) (Event, error) {
-	var payload details
-	if err := decode([]byte(fields.Get("Payload")), &payload); err != nil {
-		return Event{}, errors.New("the field Payload is no JSON object")
+	level, sid := fields.Get("Level"), fields.Get("Sid")
+	payload, ok := parseDetails(fields.Get("Payload"))
+	if !ok && (level == "" || sid == "") { // with both it is an event all the same
+		return Event{}, errors.New("the field Payload is not a JSON object")
 	}
-	level := fields.Get("Level")
 	if level == "" {
 		level = string(payload.MoreInfo.LogLevel)
 	}
@@ -232,7 +313,7 @@ func parseDebugger(fields url.Values, token string) (Event, error) {
 		Resource:    parseSID(string(payload.Resource)),
 		Time:        parseTime(fields.Get("Timestamp")),
 	}
-	if sid := fields.Get("Sid"); sid != "" {
+	if sid != "" {
 		e.ID = identity(sid)
 	} else if token != "" {
 		e.ID = identity("request", token)
@@ -276,13 +357,13 @@ func parseCloudEvent(body []byte) (Event, error) {
 	if id == "" {
 		return Event{}, errors.New("the CloudEvent has neither data.sid nor id")
 	}
-	inner := []byte(data.Payload)
-	if s := textOf(inner); s != "" {
-		inner = []byte(s)
+	inner := string(data.Payload)
+	if s := textOf(data.Payload); s != "" {
+		inner = string(s)
 	}
-	var payload details
-	if err := decode(inner, &payload); err != nil {
-		payload = details{} // the text of a log line, not JSON: the code's name says more
+	payload, ok := parseDetails(inner)
+	if !ok {
+		payload = details{} // the text of a log line: the code's name says more
 	}
 	code := parseCode(string(data.Code))
 	if code == "" {
@@ -304,46 +385,37 @@ func parseCloudEvent(body []byte) (Event, error) {
 	return e, nil
 }
 
-// LogEntry is an entry of Twilio's own log as the Monitor Alerts API returns
-// it. Source: https://www.twilio.com/docs/usage/monitor-alert.
-type LogEntry struct {
-	SID, Account, Code, Level, Text, Resource string
-	Generated                                 string // RFC 3339
+// ErrorLogEntry is an entry of Twilio's error log as the Monitor Alerts API
+// writes it. Source: https://www.twilio.com/docs/usage/monitor-alert.
+type ErrorLogEntry struct {
+	SID       string `json:"sid"`
+	Account   string `json:"account_sid"`
+	Code      string `json:"error_code"`
+	Level     string `json:"log_level"`
+	Text      string `json:"alert_text"`
+	Resource  string `json:"resource_sid"`
+	Generated string `json:"date_generated"` // when the error happened, RFC 3339
+	Created   string `json:"date_created"`   // when it entered the log, RFC 3339
 }
 
-// ParseLogEntry makes an Event of an entry of Twilio's log, by the rules of a
-// Debugger webhook. Its text is an encoded form (Msg=…&ErrorCode=…), JSON, or
-// plain words.
-func ParseLogEntry(entry LogEntry) Event {
+// ParseErrorLogEntry makes an Event of an entry of Twilio's error log, by the
+// rules of a Debugger webhook. Its text is an encoded form
+// (Msg=…&ErrorCode=…), JSON, or plain words.
+func ParseErrorLogEntry(entry ErrorLogEntry) Event {
 	e := Event{
 		ID:       identity(entry.SID),
-		Kind:     Log,
+		Kind:     ErrorLog,
 		Account:  parseSID(entry.Account),
 		Code:     parseCode(entry.Code),
 		Level:    parseLevel(entry.Level),
 		Resource: parseSID(entry.Resource),
-		Time:     parseTime(entry.Generated),
+		Time:     parseTime(cmp.Or(entry.Generated, entry.Created)),
 	}
-	code := ""
-	code, e.Description = parseLogText(entry.Text)
-	if e.Code == "" {
-		e.Code = code
+	d, ok := parseDetails(entry.Text)
+	if !ok {
+		e.Description = cleanDescription(entry.Text)
+		return e
 	}
+	e.Code, e.Description = cmp.Or(e.Code, d.code()), d.description()
 	return e
-}
-
-func parseLogText(s string) (code, description string) {
-	var payload details
-	if decode([]byte(s), &payload) == nil {
-		return payload.code(), payload.description()
-	}
-	fields, _ := url.ParseQuery(s) // one broken field does not spoil the others
-	if !fields.Has("Msg") && !fields.Has("msg") && !fields.Has("ErrorCode") {
-		return "", cleanDescription(s)
-	}
-	msg := fields.Get("Msg")
-	if msg == "" {
-		msg = fields.Get("msg")
-	}
-	return parseCode(leadingDigits(fields.Get("ErrorCode"))), cleanDescription(strings.TrimSpace(msg))
 }

@@ -3,10 +3,12 @@ package alert
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,11 +86,7 @@ func parsePayload(name, body string) ([]Event, error) {
 	if filepath.Ext(name) == ".json" {
 		return ParseJSON([]byte(body), "")
 	}
-	fields, err := url.ParseQuery(body)
-	if err != nil {
-		return nil, err
-	}
-	e, err := ParseForm(fields, "")
+	e, err := ParseForm(ParseQuery(body), "")
 	if err != nil {
 		return nil, err
 	}
@@ -287,6 +285,10 @@ func TestDescriptions(t *testing.T) {
 		{"a scheme within a scheme", "see hthttps://tps://evil.example.com", "see evil.example.com"},
 		{"a link with an invisible mark", "see https:\u200b//evil.example.com", "see evil.example.com"},
 		{"a link of look-alikes", "see https：⁄⁄evil.example.com", "see evil.example.com"},
+		{"a link in full width", "see https：／／evil.example.com/pay?to=1", "see evil.example.com/pay"},
+		{"a link in full width among Japanese", "接続できません https：／／evil.example.com", "接続できません evil.example.com"},
+		{"a link among Japanese", "接続できません https://evil.example.com", "接続できません evil.example.com"},
+		{"a link whose scheme is in full width", "see ｈｔｔｐｓ：／／evil.example.com", "see ｈｔｔｐｓ evil.example.com"},
 		{"a link with a combining mark", "see https:/\u0301/evil.example.com", "see evil.example.com"},
 		{"a link with a joiner", "see https:\u200d//evil.example.com", "see evil.example.com"},
 		{"bidi marks vanish", "a\u202eb\u202cc\u2066d\u2069e\u200ff", "abcdef"},
@@ -303,7 +305,7 @@ func TestDescriptions(t *testing.T) {
 		{"500 characters at most", strings.Repeat("é", 600), strings.Repeat("é", 500)},
 		{"500 characters of four bytes", strings.Repeat("🔥", 600), strings.Repeat("🔥", 500)},
 		{"cut between two bytes of a character", strings.Repeat("\u200b", 660) + strings.Repeat("é", 600), strings.Repeat("é", 10)},
-		{"look-alikes longer than 500 characters", "://" + strings.Repeat("…", 497), " " + strings.Repeat(".", 497)},
+		{"look-alikes longer than 500 characters", "://" + strings.Repeat("…", 497), " " + strings.Repeat("…", 497)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -317,6 +319,20 @@ func TestDescriptions(t *testing.T) {
 	}
 }
 
+func TestConsoleLinks(t *testing.T) {
+	t.Parallel()
+	sid := "NO0123456789abcdef0123456789abcdef"
+	for id, want := range map[string]string{
+		sid: "https://www.twilio.com/console/debugger/" + sid,
+		"":  "", "NO1": "", sid + "0": "", "AC0123456789abcdef0123456789abcdef": "", "alarm abc": "", "request " + sid: "",
+		"NO0123456789abcdef0123456789abcde/": "", "NO0123456789abcdef0123456789abcde?": "", "NO..............................//": "",
+	} {
+		if got := (Event{ID: id}).ConsoleLink(); got != want {
+			t.Errorf("%q is at %q, want %q", id, got, want)
+		}
+	}
+}
+
 func TestSIDs(t *testing.T) {
 	t.Parallel()
 	long := "AC" + strings.Repeat("0", 32)
@@ -324,7 +340,7 @@ func TestSIDs(t *testing.T) {
 		long: long, "SM1": "SM1", "": "", "AC": "", "A1": "", "12": "", long + "0": "", "AC/../..": "", "AC 1": "", "AC1\n": "", "ACé": "",
 		"+15005550006": "", "15005550006": "", "whatsapp:+15005550006": "",
 	} {
-		e := ParseLogEntry(LogEntry{Account: s, Resource: s})
+		e := ParseErrorLogEntry(ErrorLogEntry{Account: s, Resource: s})
 		if e.Account != want || e.Resource != want {
 			t.Errorf("%q is the account %q and the resource %q, want %q", s, e.Account, e.Resource, want)
 		}
@@ -371,9 +387,9 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-func TestParseLogEntry(t *testing.T) {
+func TestParseErrorLogEntry(t *testing.T) {
 	t.Parallel()
-	entry := LogEntry{
+	entry := ErrorLogEntry{
 		SID: "NOa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1", Account: "AC0123456789abcdef0123456789abcdef", Code: "11200", Level: "error",
 		Resource: "SM33333333333333333333333333333333", Generated: "2026-11-23T08:15:54Z",
 	}
@@ -388,6 +404,13 @@ func TestParseLogEntry(t *testing.T) {
 		{"a form without the code of the entry", "", "ErrorCode=32009%2Ctext&Msg=Not+registered", "32009", "Not registered"},
 		{"a form with a broken field", "", "Msg=Bad+Gateway&ErrorCode=11200&From=%2B15005550006&Body=50% off", "11200", "Bad Gateway"},
 		{"a form with a semicolon", "", "Msg=Bad+Gateway&ErrorCode=11200&Body=secret; words", "11200", "Bad Gateway"},
+		{"a form with a semicolon in its words", "", "Msg=Timeout; again&ErrorCode=11200", "11200", "Timeout; again"},
+		{"a form with a lone percent sign in its words", "", "Msg=100% busy&ErrorCode=11200", "11200", "100% busy"},
+		{"a form whose Msg is empty", "", "Msg=&parserMessage=Error+on+line+11+of+document&ErrorCode=12100&LogLevel=ERROR", "12100", "Error on line 11 of document"},
+		{"a form whose Msg is blank", "", "Msg=+&description=Sink+unreachable&ErrorCode=93101", "93101", "Sink unreachable"},
+		{"a form of a channel", "", "ErrorCode=63016&errorMessage=Outside+the+window+of+%2B15005550006", "63016", "Outside the window of (number)"},
+		{"a form without Msg", "12100", "parserMessage=Error+on+line+11", "12100", "Error on line 11"},
+		{"JSON with the parser's words", "", `{"error_code":12100,"more_info":{"Msg":null,"parserMessage":"Error on line 11"}}`, "12100", "Error on line 11"},
 		{"JSON", "11200", `{"error_code":11200,"more_info":{"Msg":"Bad Gateway"}}`, "11200", "Bad Gateway"},
 		{"JSON with a message", "", `{"error_code":"93101","message":"Error delivering"}`, "93101", "Error delivering"},
 		{"plain words", "11200", "The server said 502", "11200", "The server said 502"},
@@ -403,9 +426,9 @@ func TestParseLogEntry(t *testing.T) {
 			t.Parallel()
 			entry := entry
 			entry.Code, entry.Text = tt.code, tt.text
-			got := ParseLogEntry(entry)
+			got := ParseErrorLogEntry(entry)
 			want := Event{
-				ID: entry.SID, Kind: Log, Account: entry.Account, Code: tt.wantCode, Level: Error, Description: tt.description,
+				ID: entry.SID, Kind: ErrorLog, Account: entry.Account, Code: tt.wantCode, Level: Error, Description: tt.description,
 				Resource: entry.Resource, Time: time.Date(2026, time.November, 23, 8, 15, 54, 0, time.UTC),
 			}
 			if got != want {
@@ -416,14 +439,42 @@ func TestParseLogEntry(t *testing.T) {
 	}
 }
 
-func TestLogLevels(t *testing.T) {
+func TestParseQuery(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]url.Values{
+		"":                                   {},
+		"&&":                                 {},
+		"a":                                  {"a": {""}},
+		"=b":                                 {"": {"b"}},
+		"a=b=c":                              {"a": {"b=c"}},
+		"a=1&a=2":                            {"a": {"1", "2"}},
+		"a=b+c%20d%2B":                       {"a": {"b c d+"}},
+		"a=Timeout; again":                   {"a": {"Timeout; again"}},
+		"a;b=c":                              {"a;b": {"c"}},
+		"a=100% busy":                        {"a": {"100% busy"}},
+		"a=100%":                             {"a": {"100%"}},
+		"a=100%2":                            {"a": {"100%2"}},
+		"a=%zz%41%+":                         {"a": {"%zzA% "}},
+		"%=%":                                {"%": {"%"}},
+		"a=%e2%82%ac 5%":                     {"a": {"€ 5%"}},
+		"a=%ff":                              {"a": {"\xff"}},
+		"a=%-1%+1%0x":                        {"a": {"%-1% 1%0x"}},
+		"ErrorCode=11200&Description=50%; x": {"ErrorCode": {"11200"}, "Description": {"50%; x"}},
+	} {
+		if got := ParseQuery(s); !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%q has the fields %q, want %q", s, got, want)
+		}
+	}
+}
+
+func TestErrorLogLevels(t *testing.T) {
 	t.Parallel()
 	for level, want := range map[string]Level{
 		"error": Error, "ERROR": Error, "Error": Error, "0": Error, "": Error, "fatal": Error,
 		"warning": Warning, "WARNING": Warning, "Warning": Warning, "warn": Warning, "1": Warning,
 		"info": Info, "INFO": Info, "notice": Info, "debug": Info, "DEBUG": Info,
 	} {
-		if got := ParseLogEntry(LogEntry{Level: level}).Level; got != want {
+		if got := ParseErrorLogEntry(ErrorLogEntry{Level: level}).Level; got != want {
 			t.Errorf("%q is the level %s, want %s", level, got, want)
 		}
 	}
@@ -434,10 +485,7 @@ func FuzzParseForm(f *testing.F) {
 		if filepath.Ext(name) != ".form" {
 			continue
 		}
-		fields, err := url.ParseQuery(body)
-		if err != nil {
-			f.Fatal(err)
-		}
+		fields := ParseQuery(body)
 		payload := fields.Get("Payload")
 		fields.Del("Payload")
 		f.Add(fields.Encode(), payload, "")
@@ -445,7 +493,10 @@ func FuzzParseForm(f *testing.F) {
 	f.Add("ErrorCode=11200%0a&Description=+"+strings.Repeat("1", 40)+"&CurrentValue=1e11&TimePeriod=%ff", "", "token\xff")
 	f.Add("Sid="+strings.Repeat("N", 200), `{"more_info":{"Msg":"https://`+strings.Repeat("+1", 300)+`"}}`, "")
 	f.Fuzz(func(t *testing.T, body, payload, token string) {
-		fields, _ := url.ParseQuery(body) // what a broken form has that is whole
+		fields := ParseQuery(body)
+		if strict, err := url.ParseQuery(body); err == nil && !maps.EqualFunc(fields, strict, slices.Equal) {
+			t.Errorf("%q has the fields %q, want %q", body, fields, strict)
+		}
 		if payload != "" {
 			fields.Set("Payload", payload)
 		}
@@ -470,11 +521,11 @@ func FuzzParseJSON(f *testing.F) {
 	})
 }
 
-func FuzzParseLogEntry(f *testing.F) {
+func FuzzParseErrorLogEntry(f *testing.F) {
 	f.Add("11200", "error", "Msg=Bad+Gateway&ErrorCode=11200", "NO1")
 	f.Add("", "", `{"error_code":11200,"message":"x"}`, "")
 	f.Fuzz(func(t *testing.T, code, level, text, sid string) {
-		checkEvent(t, ParseLogEntry(LogEntry{SID: sid, Account: sid, Resource: sid, Code: code, Level: level, Text: text, Generated: text}))
+		checkEvent(t, ParseErrorLogEntry(ErrorLogEntry{SID: sid, Account: sid, Resource: sid, Code: code, Level: level, Text: text, Generated: text}))
 	})
 }
 
@@ -493,7 +544,7 @@ func checkEvent(t *testing.T, e Event) {
 		t.Errorf("the ID %q is too long or odd", e.ID)
 	}
 	switch e.Kind {
-	case Alarm, Debugger, Stream, Log, Other:
+	case Alarm, Debugger, Stream, ErrorLog, Other:
 	default:
 		t.Errorf("%q is no kind", e.Kind)
 	}

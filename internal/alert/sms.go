@@ -34,8 +34,8 @@ type Outcome string
 const (
 	NotAccepted Outcome = "not accepted" // refused before Twilio could act: try again
 	InDoubt     Outcome = "in doubt"     // perhaps accepted: look before trying again
-	Refused     Outcome = "refused"      // for good: trying again cannot help
-	Blocked     Outcome = "blocked"      // until the operator helps: try again later
+	Blocked     Outcome = "blocked"      // only the operator can help: try again, nothing is lost
+	Refused     Outcome = "refused"      // this recipient or this text, for good: trying again cannot help
 )
 
 // SendError says why an SMS was not, or perhaps not, accepted.

@@ -1,10 +1,10 @@
-// Package catchup reads Twilio's own log of errors, so that none is missed
-// that no webhook brought: because the server was down, or because Twilio
-// cannot reach it at all.
+// Package catchup reads Twilio's error log, so that no error is missed that no
+// webhook brought: because the server was down, or because Twilio cannot reach
+// it at all.
 //
 // Twilio keeps every error for 30 days under the SID that webhooks carry, so
-// the reader may read as much as it likes twice: Record knows what was seen.
-// All that it must not do is skip, and the mark says up to when it has not.
+// the reader may read an error twice: Record knows what was seen. It must not
+// skip one; the mark says up to which time it has read everything.
 package catchup
 
 import (
@@ -21,7 +21,7 @@ import (
 )
 
 // Overlap is how far each read reaches back behind the mark: errors enter
-// Twilio's log some time after they happened.
+// Twilio's error log some time after they happened.
 const Overlap = 15 * time.Minute
 
 const (
@@ -35,8 +35,8 @@ const (
 	shortest = time.Second
 
 	// leaseTime is how long a replica that died keeps the others from reading.
-	// It is prolonged after each window; when a window takes longer, two
-	// replicas may read the same, which costs requests and nothing else.
+	// Each window renews the lease; when a window takes longer, two replicas may
+	// read the same, which costs requests and nothing else.
 	leaseTime = time.Minute
 	// elsewhere is how soon to look again while another replica reads.
 	elsewhere = 15 * time.Second
@@ -45,16 +45,19 @@ const (
 	// for no more than that.
 	maxBatch = 500
 
+	// maxSkew is by how much the clocks of replicas may differ.
+	maxSkew = time.Minute
+
 	firstRetry = time.Second
 	lastRetry  = 5 * time.Minute
 )
 
-// Log is Twilio's log of errors.
-type Log interface {
-	// Log returns the entries from one time to another, in any order. More
-	// reports that there may be more than were given. An *alert.SendError that
-	// is Refused cannot be helped by asking again.
-	Log(ctx context.Context, from, to time.Time) (entries []alert.LogEntry, more bool, err error)
+// ErrorLog is Twilio's error log.
+type ErrorLog interface {
+	// ErrorLog returns the entries from one time to another, in any order. More
+	// reports that there may be more than were given. After an *alert.SendError
+	// that is Blocked, reading fails until the operator helps.
+	ErrorLog(ctx context.Context, from, to time.Time) (entries []alert.ErrorLogEntry, more bool, err error)
 }
 
 // Recorder stores events, those seen before only once.
@@ -62,8 +65,8 @@ type Recorder interface {
 	Record(ctx context.Context, events []alert.Event) ([]outbox.Result, error)
 }
 
-// Mark is the time up to which the log has been read, and the lease of the
-// one replica that reads it. See outbox.Mark.
+// Mark is the time up to which the error log has been read, and the lease of
+// the one replica that reads it. See outbox.Mark.
 type Mark interface {
 	Take(ctx context.Context, start time.Time, lease time.Duration) (at time.Time, held bool, err error)
 	Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error)
@@ -81,13 +84,15 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Reader records what is in Twilio's log.
+// Reader records the errors of Twilio's error log.
 type Reader struct {
-	log      Log
+	errorLog ErrorLog
 	recorder Recorder
 	mark     Mark
 	options  Options
-	begun    bool // the first read of this process is done
+	// begun is set when the first read of this process is done, distrusted
+	// when a mark in the future was warned of.
+	begun, distrusted bool
 
 	mu      sync.Mutex
 	trouble trouble
@@ -100,24 +105,24 @@ type trouble string
 const (
 	none    trouble = ""
 	failing trouble = "failing" // it will pass
-	refused trouble = "refused" // it will not by itself
+	blocked trouble = "blocked" // until the operator helps
 )
 
-// New returns a reader of the log.
-func New(log Log, recorder Recorder, mark Mark, options Options) *Reader {
-	return &Reader{log: log, recorder: recorder, mark: mark, options: options}
+// New returns a reader of the error log.
+func New(errorLog ErrorLog, recorder Recorder, mark Mark, options Options) *Reader {
+	return &Reader{errorLog: errorLog, recorder: recorder, mark: mark, options: options}
 }
 
-// Problem says why the log cannot be read and what to do about it. It is empty
-// if it can, and while there is hope that trouble passes by itself.
+// Problem says why the error log cannot be read and what to do about it. It is
+// empty while reading works, and while trouble may pass by itself.
 func (r *Reader) Problem() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.problem
 }
 
-// Run reads the log at once and then at the pace of the options, until ctx
-// ends. Of several replicas one reads for all.
+// Run reads the error log at once and then at the pace of the options, until ctx
+// ends. One of several replicas reads for all.
 func (r *Reader) Run(ctx context.Context) {
 	retry := firstRetry
 	for r.options.Every > 0 && ctx.Err() == nil {
@@ -139,11 +144,11 @@ func (r *Reader) Run(ctx context.Context) {
 	}
 }
 
-// errElsewhere means that another replica reads the log.
-var errElsewhere = errors.New("another replica reads the log")
+// errElsewhere means that another replica reads the error log.
+var errElsewhere = errors.New("another replica reads the error log")
 
-// turn reads the log if that is due and nobody else does, and returns how long
-// to wait for the next turn.
+// turn reads the error log if that is due and no other replica does, and returns
+// how long to wait for the next turn.
 func (r *Reader) turn(ctx context.Context) (time.Duration, error) {
 	now := time.Now()
 	at, held, err := r.mark.Take(ctx, now.Add(Overlap-firstReach), leaseTime)
@@ -153,9 +158,15 @@ func (r *Reader) turn(ctx context.Context) (time.Duration, error) {
 	if !held {
 		return 0, errElsewhere
 	}
-	// Should this fail, the lease ends by itself.
+	// If this fails, the lease ends by itself.
 	defer r.mark.Release(context.WithoutCancel(ctx))
-	if age := now.Sub(at).Abs(); r.begun && age < r.options.Every {
+	if at.After(now.Add(maxSkew)) {
+		// The clock was ahead, so that nobody knows up to when everything was
+		// read: read again all that the recorder remembers. Moving the mark
+		// corrects it.
+		r.distrust(at)
+		at = time.Time{}
+	} else if age := now.Sub(at).Abs(); r.begun && age < r.options.Every {
 		return r.options.Every - age, nil // another replica has read it
 	}
 	if err := r.read(ctx, at); err != nil {
@@ -165,9 +176,17 @@ func (r *Reader) turn(ctx context.Context) (time.Duration, error) {
 	return r.options.Every, nil
 }
 
-// read records what the log holds since the mark, less the overlap, window by
-// window from the oldest on. A window of which Twilio does not give everything
-// is asked for again, half as long.
+// distrust warns of a mark in the future, once.
+func (r *Reader) distrust(mark time.Time) {
+	if !r.distrusted {
+		r.options.Logger.Warn("the clock was ahead: Twilio's error log is read again from the oldest error that is remembered", "mark", mark.UTC())
+	}
+	r.distrusted = true
+}
+
+// read records what the error log holds since the mark, less the overlap,
+// window by window from the oldest on. When Twilio does not give everything of
+// a window, read asks again for half of it.
 func (r *Reader) read(ctx context.Context, mark time.Time) error {
 	end := time.Now().Truncate(time.Second)
 	from := mark.Add(-Overlap).Truncate(time.Second)
@@ -179,7 +198,7 @@ func (r *Reader) read(ctx context.Context, mark time.Time) error {
 		if to.After(end) {
 			to = end
 		}
-		entries, more, err := r.log.Log(ctx, from, to)
+		entries, more, err := r.errorLog.ErrorLog(ctx, from, to)
 		if err != nil {
 			return err
 		}
@@ -206,48 +225,48 @@ func (r *Reader) read(ctx context.Context, mark time.Time) error {
 }
 
 // record records entries in the order in which they happened.
-func (r *Reader) record(ctx context.Context, entries []alert.LogEntry) error {
+func (r *Reader) record(ctx context.Context, entries []alert.ErrorLogEntry) error {
 	events := make([]alert.Event, len(entries))
 	for i, entry := range entries {
-		events[i] = alert.ParseLogEntry(entry)
+		events[i] = alert.ParseErrorLogEntry(entry)
 	}
 	slices.SortStableFunc(events, func(a, b alert.Event) int { return a.Time.Compare(b.Time) })
 	for batch := range slices.Chunk(events, maxBatch) {
 		if _, err := r.recorder.Record(ctx, batch); err != nil {
-			return fmt.Errorf("recording Twilio's log: %w", err)
+			return fmt.Errorf("recording Twilio's error log: %w", err)
 		}
 	}
 	return nil
 }
 
-// fails notes that the log could not be read, and returns for how long Twilio
-// asks to be left alone.
+// fails notes that the error log could not be read, and returns how long Twilio
+// asks to wait.
 func (r *Reader) fails(err error) time.Duration {
 	failure, ok := errors.AsType[*alert.SendError](err)
 	if !ok {
 		failure = &alert.SendError{Err: err}
 	}
-	if failure.Outcome != alert.Refused {
+	if failure.Outcome != alert.Blocked {
 		if r.becomes(failing, "") {
-			r.options.Logger.Warn("Twilio's log not read, trying again", "code", failure.Code, "err", failure.Err)
+			r.options.Logger.Warn("Twilio's error log not read, trying again", "code", failure.Code, "err", failure.Err)
 		}
 		return failure.RetryAfter
 	}
-	problem := fmt.Sprintf("Twilio refuses (%v): errors are missed until TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET, are right", failure.Err)
-	if r.becomes(refused, problem) {
-		r.options.Logger.Error("Twilio's log not read", "code", failure.Code, "err", problem)
+	problem := fmt.Sprintf("Twilio refuses, and errors are missed until this is fixed: %v", failure.Err)
+	if r.becomes(blocked, problem) {
+		r.options.Logger.Error("Twilio's error log not read", "code", failure.Code, "err", problem)
 	}
 	return failure.RetryAfter
 }
 
-// works notes that the log was read.
+// works notes that the error log was read.
 func (r *Reader) works() {
 	if r.becomes(none, "") {
-		r.options.Logger.Info("Twilio's log is read again")
+		r.options.Logger.Info("Twilio's error log is read again")
 	}
 }
 
-// becomes notes how reading goes, and reports whether that is a change.
+// becomes notes the trouble, and reports whether it is another than before.
 func (r *Reader) becomes(t trouble, problem string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

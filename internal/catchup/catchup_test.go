@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -153,11 +154,11 @@ func TestMoreErrorsInASecondThanTwilioGives(t *testing.T) {
 
 func TestTrouble(t *testing.T) {
 	const (
-		notRead     = "WARN Twilio's log not read, trying again"
-		refused     = "ERROR Twilio's log not read"
-		readAgain   = "INFO Twilio's log is read again"
+		notRead     = "WARN Twilio's error log not read, trying again"
+		blocked     = "ERROR Twilio's error log not read"
+		readAgain   = "INFO Twilio's error log is read again"
 		second      = time.Second
-		unavailable = "Twilio refuses (reading: no): errors are missed until TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET, are right"
+		unavailable = "Twilio refuses, and errors are missed until this is fixed: reading: no"
 	)
 	fault := func(outcome alert.Outcome, retryAfter time.Duration) error {
 		return &alert.SendError{Outcome: outcome, RetryAfter: retryAfter, Err: errors.New("reading: no")}
@@ -185,16 +186,16 @@ func TestTrouble(t *testing.T) {
 			logged: []string{notRead, readAgain},
 		},
 		"401": {
-			faults:  slices.Repeat([]error{fault(alert.Refused, 0)}, 3),
+			faults:  slices.Repeat([]error{fault(alert.Blocked, 0)}, 3),
 			asked:   []time.Duration{0, 1 * second, 3 * second, 7 * second},
 			problem: unavailable,
-			logged:  []string{refused, readAgain},
+			logged:  []string{blocked, readAgain},
 		},
 		"first one, then the other": {
-			faults:  []error{fault(alert.InDoubt, 0), fault(alert.Refused, 0)},
+			faults:  []error{fault(alert.InDoubt, 0), fault(alert.Blocked, 0)},
 			asked:   []time.Duration{0, 1 * second, 3 * second},
 			problem: unavailable,
-			logged:  []string{notRead, refused, readAgain},
+			logged:  []string{notRead, blocked, readAgain},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -262,10 +263,57 @@ func TestTheMarkMovesAfterTheCommitOnly(t *testing.T) {
 		if got := w.query(`SELECT COUNT(*) FROM events`); got != 1 || !w.mark().After(noon.Add(20*time.Minute)) {
 			w.Errorf("%d errors recorded, the mark at %v, want 1 and the present", got, w.mark())
 		}
-		if got, want := w.lines.messages(), []string{"WARN Twilio's log not read, trying again", "INFO Twilio's log is read again"}; !slices.Equal(got, want) {
+		if got, want := w.lines.messages(), []string{"WARN Twilio's error log not read, trying again", "INFO Twilio's error log is read again"}; !slices.Equal(got, want) {
 			w.Errorf("logged %q, want %q", got, want)
 		}
 	})
+}
+
+// The clock was nine hours ahead while the server read, and is right again.
+func TestAfterAClockThatWasAheadNoErrorIsMissed(t *testing.T) {
+	for name, fails := range map[string]int{"Twilio answers": 0, "Twilio fails at first": 3} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				s := w.serve()
+				time.Sleep(time.Minute)
+				s.stop()
+				w.query(`UPDATE marks SET at = $1 RETURNING at`, noon.Add(9*time.Hour).UnixMilli())
+				w.log.Add(newError("11200", 0)) // while the clock was ahead
+				time.Sleep(3 * time.Hour)
+				w.log.Add(newError("12100", 0))
+				w.log.fault = func() error {
+					if fails--; fails >= 0 {
+						return errors.New("no answer")
+					}
+					return nil
+				}
+				w.serve()
+				time.Sleep(time.Minute)
+				if got := w.query(`SELECT COUNT(*) FROM events`); got != 2 {
+					w.Errorf("%d errors were recorded, want 2", got)
+				}
+				if mark := w.mark(); mark.After(time.Now()) {
+					w.Errorf("the mark stays in the future: %v", mark)
+				}
+				asked := len(w.log.questions())
+				time.Sleep(10 * time.Minute)
+				for _, q := range w.log.questions()[asked:] {
+					if q.from.Before(q.at.Add(-time.Hour)) {
+						w.Errorf("still reads from %v at %v", q.from, q.at)
+					}
+				}
+				warned := 0
+				for _, line := range w.lines.messages() {
+					if strings.HasPrefix(line, "WARN the clock was ahead") {
+						warned++
+					}
+				}
+				if warned != 1 {
+					w.Errorf("warned %d times, want once: %q", warned, w.lines.messages())
+				}
+			})
+		})
+	}
 }
 
 func TestReplicasTakeTurns(t *testing.T) {
@@ -289,7 +337,7 @@ func TestReplicasTakeTurns(t *testing.T) {
 // hanging is a log that never answers its first question.
 type hanging struct{ hung atomic.Bool }
 
-func (h *hanging) Log(ctx context.Context, _, _ time.Time) ([]alert.LogEntry, bool, error) {
+func (h *hanging) ErrorLog(ctx context.Context, _, _ time.Time) ([]alert.ErrorLogEntry, bool, error) {
 	h.hung.Store(true)
 	<-ctx.Done()
 	return nil, false, ctx.Err()

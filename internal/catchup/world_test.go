@@ -57,7 +57,7 @@ type server struct {
 func (w *world) serve() *server { return w.serveWith(w.log) }
 
 // serveWith starts a server that reads a log.
-func (w *world) serveWith(log catchup.Log) *server {
+func (w *world) serveWith(log catchup.ErrorLog) *server {
 	text, err := alert.ParseText("{code} {count} ({time})")
 	if err != nil {
 		w.Fatal(err)
@@ -138,7 +138,7 @@ type memoryLog struct {
 // question is what was asked, and when.
 type question struct{ at, from, to time.Time }
 
-func (l *memoryLog) Log(_ context.Context, from, to time.Time) ([]alert.LogEntry, bool, error) {
+func (l *memoryLog) ErrorLog(_ context.Context, from, to time.Time) ([]alert.ErrorLogEntry, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = append(l.asked, question{time.Now().UTC(), from.UTC(), to.UTC()})
@@ -149,9 +149,9 @@ func (l *memoryLog) Log(_ context.Context, from, to time.Time) ([]alert.LogEntry
 	}
 	found := l.Find(from, to)
 	found = found[:min(len(found), l.limit)]
-	var entries []alert.LogEntry
+	var entries []alert.ErrorLogEntry
 	for _, e := range found {
-		entries = append(entries, alert.LogEntry{
+		entries = append(entries, alert.ErrorLogEntry{
 			SID: e.SID, Account: twiliotest.AccountSID, Code: e.Code, Level: e.Level, Text: e.Text, Resource: e.Resource,
 			Generated: e.Generated.UTC().Format(time.RFC3339),
 		})

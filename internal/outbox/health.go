@@ -3,20 +3,23 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"twilio-error-sms/internal/alert"
 )
 
 const (
 	// overdueAfter is how long an SMS may wait before something is wrong.
 	overdueAfter = 5 * time.Minute
-	// unwellFor is how long the outbox is unwell after a commit that failed,
+	// unhealthyFor is how long the outbox is unhealthy after a commit that failed,
 	// unless another succeeds: on a full disk what Health writes may still fit.
-	unwellFor = time.Minute
+	unhealthyFor = time.Minute
 )
 
 // Health says how the outbox is.
 type Health struct {
-	// Problem says why it is not well, empty if it is.
+	// Problem says why it is not healthy and what to do, empty if it is.
 	Problem string
 	// Notes tell of SMS of the last day that did not reach their phone.
 	Notes []string
@@ -29,36 +32,54 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	now := time.Now()
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)
 		ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
-		return o.unwell("the outbox cannot be written", err)
+		return o.unhealthy("the outbox cannot be written", err)
 	}
-	if now.Sub(fromMillis(o.failed.Load())) < unwellFor {
+	if now.Sub(fromMillis(o.failed.Load())) < unhealthyFor {
 		return Health{Problem: "the outbox cannot be written: the last webhook was refused"}
 	}
-	var waiting int64
-	var oldest time.Time
-	var reason string // of the last attempts, if there were any
-	if err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0), COALESCE(MAX(error), '') FROM sms
-		WHERE status IN ('pending', 'sending') AND created < $1`, millis(now.Add(-overdueAfter))).Scan(&waiting, at(&oldest), &reason); err != nil {
-		return o.unwell("the outbox cannot be read", err)
+	health := Health{}
+	var err error
+	if health.Problem, err = o.waitingProblem(ctx, now); err != nil {
+		return o.unhealthy("the outbox cannot be read", err)
 	}
-	var health Health
-	if waiting > 0 {
-		health.Problem = fmt.Sprintf("%d SMS overdue, the oldest for %s", waiting, now.Sub(oldest).Round(time.Second))
-		if reason != "" {
-			health.Problem += ": " + reason
-		}
+	if health.Notes, err = o.lost(ctx, now.Add(-24*time.Hour)); err != nil {
+		return o.unhealthy("the outbox cannot be read", err)
 	}
-	notes, err := o.lost(ctx, now.Add(-24*time.Hour))
-	if err != nil {
-		return o.unwell("the outbox cannot be read", err)
-	}
-	health.Notes = notes
 	return health
 }
 
-// unwell is the health of a database that fails. What it says goes into the
+// waitingProblem says what is wrong with the SMS that wait, if anything is:
+// Twilio refuses them, or they wait for too long.
+func (o *Outbox) waitingProblem(ctx context.Context, now time.Time) (string, error) {
+	var blocked, overdue int64
+	var code, reason string // of the last attempts, if there were any
+	var oldest time.Time
+	err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN blocked = 1 THEN 1 END), COALESCE(MAX(CASE WHEN blocked = 1 THEN error END), ''),
+			COUNT(CASE WHEN created < $1 THEN 1 END), COALESCE(MAX(CASE WHEN created < $1 THEN error END), ''), COALESCE(MIN(created), 0)
+		FROM sms WHERE status IN ('pending', 'sending')`, millis(now.Add(-overdueAfter))).Scan(&blocked, &code, &overdue, &reason, at(&oldest))
+	switch {
+	case err != nil:
+		return "", err
+	case blocked > 0:
+		return fmt.Sprintf("%d SMS wait, Twilio refuses them: %s", blocked, alert.Advice(code)), nil
+	case overdue > 0:
+		return fmt.Sprintf("%d SMS overdue, the oldest for %s: %s", overdue, now.Sub(oldest).Round(time.Second), codeOnly(reason)), nil
+	}
+	return "", nil
+}
+
+// codeOnly returns the error of an SMS for everybody to read: Twilio's code. Any
+// other text is the log's and the page's.
+func codeOnly(reason string) string {
+	if reason == "" || strings.Trim(reason, "0123456789") != "" {
+		return "the log says why"
+	}
+	return reason
+}
+
+// unhealthy is the health of a database that fails. What it says goes into the
 // log: anybody may ask for the health, and it names hosts and users.
-func (o *Outbox) unwell(problem string, err error) Health {
+func (o *Outbox) unhealthy(problem string, err error) Health {
 	o.options.Logger.Error(problem, "err", err)
 	return Health{Problem: problem}
 }
@@ -79,7 +100,7 @@ func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 	}
 	var notes []string
 	for _, l := range losses {
-		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.n, l.status, l.reason))
+		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.n, l.status, codeOnly(l.reason)))
 	}
 	return notes, nil
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Mark says how far something has come that one replica does at a time: who
-// holds its lease moves it, and only forward.
+// Mark says how far something has come that one replica does at a time: the
+// replica that holds its lease moves it forward.
 type Mark struct {
 	db     *database
 	name   string

@@ -93,7 +93,7 @@ func (r *recording) add(entries []*entry) {
 // come from the future, has a wrong date, and happened now. Only Twilio's error
 // log reaches further back.
 func (r *recording) happened(e alert.Event) time.Time {
-	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.Log
+	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.ErrorLog
 	if e.Time.IsZero() || e.Time.After(r.now) || old {
 		return r.now
 	}

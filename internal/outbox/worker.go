@@ -201,6 +201,10 @@ func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger)
 		log.Error("SMS failed, nobody will get it", "code", failure.Code, "err", failure)
 		return
 	}
+	if failure.Outcome == alert.Blocked {
+		log.Error("SMS not sent, it waits until the cause is fixed", "code", failure.Code, "err", failure)
+		return
+	}
 	log.Warn("SMS not sent yet", "code", failure.Code, "err", failure)
 }
 

@@ -3,10 +3,14 @@ package sms
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"twilio-error-sms/internal/alert"
 )
 
 const (
@@ -14,8 +18,10 @@ const (
 	messagingURL = "https://messaging.twilio.com/v1/Services/"
 )
 
-// read asks Twilio for a resource. It goes by the library's request, not its
-// products: each has a type for each of the lists, and messaging is another.
+// read asks Twilio for a resource and decodes the answer. It does without
+// twilio-go's products: they have a type for each list, all of pointers, and
+// messaging is another package. Its errors, and those of the methods that read,
+// are *alert.SendError.
 func (t *Twilio) read(ctx context.Context, address string, query url.Values, into any) error {
 	handler, call := t.request(ctx)
 	answer, err := handler.Get(address, query, nil, "")
@@ -28,23 +34,62 @@ func (t *Twilio) read(ctx context.Context, address string, query url.Values, int
 	return nil
 }
 
-// Standing is what Twilio says of the account.
-type Standing struct {
+// during says in an error of read what was being done, and what the operator
+// can do.
+func during(what string, err error) error {
+	if failure, ok := errors.AsType[*alert.SendError](err); ok {
+		failure.Err = fmt.Errorf("%s: %w", what, failure.Err)
+		return advised(failure)
+	}
+	return err
+}
+
+// turnPage makes query ask for the next page of a list, and reports whether
+// there is one. Only the token and the number are taken from the address that
+// Twilio gives: which host to ask is our decision.
+func turnPage(query url.Values, address string) bool {
+	next, err := url.Parse(address)
+	if err != nil || next.Query().Get("PageToken") == "" {
+		return false
+	}
+	query.Set("PageToken", next.Query().Get("PageToken"))
+	query.Set("Page", next.Query().Get("Page"))
+	return true
+}
+
+// messagesURL is the address of the message log.
+func (t *Twilio) messagesURL() string { return apiURL + t.account.SID + "/Messages.json" }
+
+// AccountState is what Twilio says of the account.
+type AccountState struct {
 	Status string // active, suspended or closed
 	Type   string // Trial or Full
 }
 
-// Standing reads the account, which standard API keys may not. Its errors, as
-// those of all that reads, are *alert.SendError.
-func (t *Twilio) Standing(ctx context.Context) (Standing, error) {
-	var s Standing
-	err := t.read(ctx, apiURL+t.account.SID+".json", nil, &s)
-	return s, err
+// Trial reports whether the account is a trial, which can text verified phones
+// only and puts alert.TrialPrefix before each text.
+func (s AccountState) Trial() bool { return strings.EqualFold(s.Type, "Trial") }
+
+// AccountState reads the account, which standard API keys may not read.
+func (t *Twilio) AccountState(ctx context.Context) (AccountState, error) {
+	var state AccountState
+	err := t.read(ctx, apiURL+t.account.SID+".json", nil, &state)
+	return state, err
 }
 
-// ReadMessages reads an entry of the message log, as Send must be able to.
+// IsTrial reports whether the account is a trial. It is false where the
+// credentials may not read the account, as standard API keys may not.
+func (t *Twilio) IsTrial(ctx context.Context) (bool, error) {
+	state, err := t.AccountState(ctx)
+	if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome == alert.Blocked {
+		return false, nil
+	}
+	return state.Trial(), err
+}
+
+// ReadMessages reads one entry of the message log, as Send must be able to.
 func (t *Twilio) ReadMessages(ctx context.Context) error {
-	return t.read(ctx, apiURL+t.account.SID+"/Messages.json", url.Values{"PageSize": {"1"}}, &struct{}{})
+	return t.read(ctx, t.messagesURL(), url.Values{"PageSize": {"1"}}, &struct{}{})
 }
 
 // record is a row of Twilio's lists of numbers.
@@ -54,8 +99,8 @@ type record struct {
 	Capabilities struct{ SMS bool }
 }
 
-// lookUp returns the record of a number, nil if there is none.
-func (t *Twilio) lookUp(ctx context.Context, list, filter, number string) (*record, error) {
+// recordOf returns the record of a number, nil if there is none.
+func (t *Twilio) recordOf(ctx context.Context, list, filter, number string) (*record, error) {
 	var page struct {
 		Numbers   []record `json:"incoming_phone_numbers"`
 		Codes     []record `json:"short_codes"`
@@ -63,7 +108,7 @@ func (t *Twilio) lookUp(ctx context.Context, list, filter, number string) (*reco
 	}
 	err := t.read(ctx, apiURL+t.account.SID+"/"+list+".json", url.Values{filter: {number}}, &page)
 	for _, r := range slices.Concat(page.Numbers, page.Codes, page.CallerIDs) {
-		if number == r.PhoneNumber || number == r.ShortCode { // the filters take a part of one, too
+		if number == r.PhoneNumber || number == r.ShortCode { // the filters also match a part of a number
 			return &r, err
 		}
 	}
@@ -79,16 +124,16 @@ type Number struct {
 // Number looks for a number, in E.164 or a short code, among the account's.
 func (t *Twilio) Number(ctx context.Context, number string) (Number, error) {
 	if !strings.HasPrefix(number, "+") {
-		r, err := t.lookUp(ctx, "SMS/ShortCodes", "ShortCode", number)
+		r, err := t.recordOf(ctx, "SMS/ShortCodes", "ShortCode", number)
 		return Number{Owned: r != nil, Texts: r != nil}, err
 	}
-	r, err := t.lookUp(ctx, "IncomingPhoneNumbers", "PhoneNumber", number)
+	r, err := t.recordOf(ctx, "IncomingPhoneNumbers", "PhoneNumber", number)
 	return Number{Owned: r != nil, Texts: r != nil && r.Capabilities.SMS}, err
 }
 
 // Verified reports whether a trial account may text a number.
 func (t *Twilio) Verified(ctx context.Context, number string) (bool, error) {
-	r, err := t.lookUp(ctx, "OutgoingCallerIds", "PhoneNumber", number)
+	r, err := t.recordOf(ctx, "OutgoingCallerIds", "PhoneNumber", number)
 	return r != nil, err
 }
 

@@ -3,6 +3,8 @@ package sms
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,12 +13,16 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/twilio/twilio-go/client"
+
+	"twilio-error-sms/internal/alert"
 )
 
 const (
 	requestTimeout = 8 * time.Second
-	// maxAnswer is the most that is read of an answer: a page of Twilio's
-	// lists stays far below it.
+	// maxAnswer is how many bytes of an answer are read: the pages of Twilio's
+	// lists are far smaller.
 	maxAnswer = 8 << 20
 )
 
@@ -32,9 +38,9 @@ func newTransport() *http.Transport {
 }
 
 // call is the RoundTripper of one call through twilio-go, and what came of
-// it. The library takes no context, hides what an answer that is no JSON was,
-// and Retry-After, and leaves the bodies of error answers open: all three are
-// mended here.
+// it. The library takes no context, hides Retry-After and the status of an
+// answer that is not JSON, and leaves the bodies of error answers open: this
+// type fixes all of that.
 type call struct {
 	ctx       context.Context
 	transport http.RoundTripper
@@ -67,21 +73,91 @@ func (c *call) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading Twilio's answer: %w", err)
 	}
-	c.status = answer.StatusCode
-	c.retryAfter = parseRetryAfter(answer.Header.Get("Retry-After"))
-	if answer.StatusCode/100 == 3 {
-		// The library would take a redirect for success.
-		return nil, fmt.Errorf("Twilio answered %s", answer.Status)
+	c.status, c.retryAfter = answer.StatusCode, retryAfter(answer.Header)
+	if err := examine(answer, body); err != nil {
+		return nil, err
 	}
 	answer.Body = io.NopCloser(bytes.NewReader(body))
 	return answer, nil
 }
 
-// parseRetryAfter reads the header's seconds; a date is not promised by Twilio.
-func parseRetryAfter(s string) time.Duration {
-	seconds, err := strconv.Atoi(s)
-	if err != nil || seconds < 0 {
-		return 0
+// refusal is an error that Twilio answers: a code, and words that may name the
+// recipient.
+type refusal struct{ code, message string }
+
+func (r refusal) Error() string { return alert.HideNumbers(r.message) }
+
+// errNotTwilio means that a proxy refused, or a captive portal asks for a
+// login: Twilio was not reached.
+var errNotTwilio = errors.New("the answer is not Twilio's; see whether a proxy or a portal is in the way")
+
+// examine returns an error for an answer that is no success, or not Twilio's.
+// The library takes a redirect for success, and an error whose code is a string
+// for none of Twilio's.
+func examine(answer *http.Response, body []byte) error {
+	switch body = bytes.TrimSpace(body); {
+	case answer.StatusCode/100 != 2:
+		var e struct {
+			Code    json.Number
+			Message string
+		}
+		// A proxy that answers JSON has the status for its code.
+		if json.Unmarshal(body, &e) == nil && len(e.Code) >= len("20003") {
+			return refusal{string(e.Code), e.Message}
+		}
+		if answer.StatusCode >= 500 {
+			return fmt.Errorf("Twilio answered %s", answer.Status)
+		}
+	case len(body) == 0 || body[0] == '{': // or JSON that was cut
+		return nil
 	}
-	return min(time.Duration(seconds)*time.Second, time.Hour)
+	return fmt.Errorf("%s: %w", answer.Status, errNotTwilio)
+}
+
+// failure says what a failed call means for an SMS.
+func (c *call) failure(err error) *alert.SendError {
+	// The address of a look into the message log holds the recipient.
+	if address, ok := errors.AsType[*url.Error](err); ok {
+		err = address.Err
+	}
+	failure := &alert.SendError{Outcome: alert.InDoubt, RetryAfter: c.retryAfter, Err: err}
+	refused, isRefusal := errors.AsType[refusal](err)
+	if library, ok := errors.AsType[*client.TwilioRestError](err); ok { // it refuses before it asks
+		refused, isRefusal = refusal{strconv.Itoa(library.Code), library.Message}, true
+	}
+	if isRefusal {
+		failure.Code, failure.Err = refused.code, refused
+	}
+	switch {
+	case c.status == http.StatusTooManyRequests, errors.Is(err, errNotTwilio), !c.written.Load() && !isRefusal:
+		failure.Outcome = alert.NotAccepted
+	case isRefusal && c.status < 500:
+		failure.Outcome = alert.Refusal(refused.code)
+	}
+	return failure
+}
+
+// advised adds to a failure what the operator can do about it.
+func advised(failure *alert.SendError) *alert.SendError {
+	if failure.Outcome == alert.Blocked {
+		failure.Err = fmt.Errorf("%w; %s", failure.Err, alert.Remedy(failure.Code))
+	}
+	return failure
+}
+
+// retryAfter reads the header Retry-After: seconds, or a date by the clock of
+// the answer. It returns at most an hour.
+func retryAfter(header http.Header) time.Duration {
+	wait := time.Duration(0)
+	s := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(s); err == nil {
+		wait = time.Duration(min(seconds, 3600)) * time.Second
+	} else if at, err := http.ParseTime(s); err == nil {
+		now, err := http.ParseTime(header.Get("Date"))
+		if err != nil {
+			now = time.Now()
+		}
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), time.Hour)
 }

@@ -5,12 +5,12 @@ package sms
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/twilio/twilio-go/client"
@@ -33,18 +33,38 @@ type Account struct {
 
 // Twilio sends SMS through Twilio's Messages API.
 type Twilio struct {
+	// Logger gets what the operator must know about sending. It may be nil.
+	// Set it before the first Send.
+	Logger *slog.Logger
+
 	account Account
 	from    string
 	// callback is where Twilio reports deliveries, "" for nowhere. The ID of
 	// the SMS is added to its query.
-	callback  string
-	transport http.RoundTripper
+	callback string
+	// noCallback is set once Twilio has refused the callback.
+	noCallback atomic.Bool
+	transport  http.RoundTripper
 }
 
-// NewTwilio returns a sender of SMS from a number (+E.164), a Messaging
-// Service (MG…) or a channel address such as whatsapp:+….
+// NewTwilio returns a sender of SMS from a number (+E.164), a messaging
+// service (MG…) or a channel address such as whatsapp:+….
 func NewTwilio(account Account, from, callback string) *Twilio {
+	if edge, ok := EdgeOf(account.Region); ok && account.Edge == "" {
+		account.Edge = edge
+	}
 	return &Twilio{account: account, from: from, callback: callback, transport: newTransport()}
+}
+
+// EdgeOf returns the edge at which Twilio serves a region, and whether it is
+// known. No region needs no edge. Source:
+// https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations.
+func EdgeOf(region string) (edge string, ok bool) {
+	edge, ok = map[string]string{
+		"": "", "us1": "ashburn", "us2": "umatilla", "ie1": "dublin", "au1": "sydney",
+		"jp1": "tokyo", "br1": "sao-paulo", "de1": "frankfurt", "sg1": "singapore",
+	}[region]
+	return edge, ok
 }
 
 // request returns twilio-go's handler for the calls of one operation.
@@ -60,8 +80,10 @@ func (t *Twilio) request(ctx context.Context) (*client.RequestHandler, *call) {
 }
 
 // Send sends the SMS and returns its SID. When an earlier attempt is in doubt
-// it first looks into Twilio's message log and returns the SID found there.
-// Its errors are *alert.SendError.
+// it first looks into Twilio's message log and returns the SID found there; it
+// sends nothing if it is only to look. When Twilio refuses the status callback, the SMS goes out without: an alert
+// is worth more than the report of its delivery. Its errors are
+// *alert.SendError.
 func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	if !sms.DoubtSince.IsZero() {
 		sid, err := t.find(ctx, sms)
@@ -69,6 +91,26 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 			return sid, err
 		}
 	}
+	if sms.LookOnly {
+		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New("given up: Twilio's message log does not have it")}
+	}
+	sid, failure := t.create(ctx, sms)
+	const callbackRefused = "21609"
+	if failure != nil && failure.Code == callbackRefused && t.callback != "" {
+		if !t.noCallback.Swap(true) && t.Logger != nil {
+			t.Logger.Error("Twilio refuses the status callback: SMS go out without, and nobody learns whether they arrive",
+				"callback", t.callback, "err", alert.Advice(callbackRefused))
+		}
+		sid, failure = t.create(ctx, sms)
+	}
+	if failure != nil {
+		return "", failure
+	}
+	return sid, nil
+}
+
+// create asks Twilio to send the SMS, once.
+func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, *alert.SendError) {
 	handler, call := t.request(ctx)
 	params := new(api.CreateMessageParams)
 	params.SetTo(sms.To)
@@ -78,41 +120,17 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	} else {
 		params.SetFrom(t.from)
 	}
-	if t.callback != "" {
+	if t.callback != "" && !t.noCallback.Load() {
 		params.SetStatusCallback(t.callback + "?sms=" + url.QueryEscape(sms.ID))
 	}
 	message, err := api.NewApiService(handler).CreateMessage(params)
 	if err != nil {
-		return "", call.failure(err)
+		return "", advised(call.failure(err))
 	}
 	if message.Sid == nil || *message.Sid == "" {
 		return "", call.failure(errors.New("no SID in Twilio's answer"))
 	}
 	return *message.Sid, nil
-}
-
-// failure says what a failed call means for an SMS.
-func (c *call) failure(err error) *alert.SendError {
-	// The address of a look into the message log holds the recipient.
-	var address *url.Error
-	if errors.As(err, &address) {
-		err = address.Err
-	}
-	failure := &alert.SendError{Outcome: alert.InDoubt, RetryAfter: c.retryAfter, Err: err}
-	var refused *client.TwilioRestError
-	if errors.As(err, &refused) {
-		if failure.Err = errors.New(alert.HideNumbers(refused.Message)); refused.Code != 0 {
-			failure.Code = strconv.Itoa(refused.Code)
-		}
-	}
-	const senderQueueFull = "21611" // a 400 that means later
-	switch {
-	case c.status == http.StatusTooManyRequests, failure.Code == senderQueueFull, !c.written.Load() && c.status == 0 && refused == nil:
-		failure.Outcome = alert.NotAccepted
-	case c.status >= 400 && c.status < 500, c.status == 0 && refused != nil: // the latter by the library itself
-		failure.Outcome = alert.Refused
-	}
-	return failure
 }
 
 // clockSkew is by how much Twilio's clock may be behind ours, and by how much
@@ -126,71 +144,47 @@ const clockSkew = 2 * time.Minute
 // It asks by recipient and compares dates itself: Twilio's filter is by the
 // date of sending, which a message that is still queued does not have.
 func (t *Twilio) find(ctx context.Context, sms alert.SMS) (string, error) {
-	handler, call := t.request(ctx)
-	service := api.NewApiService(handler)
-	params := new(api.ListMessageParams)
-	params.SetTo(sms.To)
-	params.SetPageSize(100)
+	query := url.Values{"To": {sms.To}, "PageSize": {"100"}}
 	since := sms.DoubtSince.Add(-clockSkew)
-	token, number := "", ""
 	for {
-		page, err := service.PageMessage(params, token, number)
-		if err != nil {
-			failure := call.failure(err)
-			failure.Err = fmt.Errorf("looking into Twilio's message log: %w", failure.Err)
-			// Asking sent nothing: what was in doubt stays so, until somebody
-			// answers.
-			failure.Outcome = alert.NotAccepted
-			return "", failure
+		var page struct {
+			Messages []loggedMessage
+			Next     string `json:"next_page_uri"`
+		}
+		if err := t.read(ctx, t.messagesURL(), query, &page); err != nil {
+			// Asking sent nothing: the doubt stays until Twilio answers.
+			if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome != alert.Blocked {
+				failure.Outcome = alert.NotAccepted
+			}
+			return "", during("looking into Twilio's message log", err)
 		}
 		old := false
 		for _, m := range page.Messages {
-			created := messageTime(m)
-			old = !created.IsZero() && created.Before(since)
-			if !old && isSame(m, sms) {
-				return *m.Sid, nil
+			created, err := time.Parse(time.RFC1123Z, m.Created)
+			old = err == nil && created.Before(since)
+			if !old && m.is(sms) {
+				return m.SID, nil
 			}
 		}
 		// The newest come first.
-		next := nextPage(page.NextPageUri)
-		if old || next == nil {
+		if old || !turnPage(query, page.Next) {
 			return "", nil
 		}
-		token, number = next.Get("PageToken"), next.Get("Page")
 	}
 }
 
-// messageTime returns when Twilio created a message, zero if it does not say.
-func messageTime(m api.ApiV2010Message) time.Time {
-	if m.DateCreated == nil {
-		return time.Time{}
-	}
-	created, err := time.Parse(time.RFC1123Z, *m.DateCreated)
-	if err != nil {
-		return time.Time{}
-	}
-	return created
+// loggedMessage is an entry of Twilio's message log.
+type loggedMessage struct {
+	SID, Body, Direction string
+	Created              string `json:"date_created"` // RFC 2822
 }
 
-// isSame reports whether Twilio's message m is sms. A trial account puts words
-// of its own before the body.
-func isSame(m api.ApiV2010Message, sms alert.SMS) bool {
-	if m.Sid == nil || m.Body == nil || slices.Contains(sms.Known, *m.Sid) {
+// is reports whether m is the SMS, and no other SMS of ours.
+func (m loggedMessage) is(sms alert.SMS) bool {
+	if m.SID == "" || slices.Contains(sms.Known, m.SID) {
 		return false
 	}
-	outbound := m.Direction == nil || strings.HasPrefix(*m.Direction, "outbound")
-	return outbound && strings.HasSuffix(*m.Body, sms.Body)
-}
-
-// nextPage returns the query of the address of the next page, nil if there is
-// none.
-func nextPage(uri *string) url.Values {
-	if uri == nil {
-		return nil
-	}
-	next, err := url.Parse(*uri)
-	if err != nil || next.Query().Get("PageToken") == "" {
-		return nil
-	}
-	return next.Query()
+	outbound := m.Direction == "" || strings.HasPrefix(m.Direction, "outbound")
+	body := strings.TrimPrefix(m.Body, alert.TrialPrefix)
+	return outbound && body != "" && (body == sms.Body || body == sms.Other)
 }

@@ -3,7 +3,6 @@ package sms
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -14,16 +13,12 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"twilio-error-sms/internal/alert"
-	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/twiliotest"
 )
 
@@ -102,7 +97,10 @@ func TestHost(t *testing.T) {
 	}{
 		{Account{User: "AC1"}, "api.twilio.com", "AC1"},
 		{Account{User: "AC1", Region: "ie1", Edge: "dublin"}, "api.dublin.ie1.twilio.com", "AC1"},
-		{Account{User: "AC1", Region: "ie1"}, "api.ie1.twilio.com", "AC1"},
+		{Account{User: "AC1", Region: "ie1"}, "api.dublin.ie1.twilio.com", "AC1"},
+		{Account{User: "AC1", Region: "us1"}, "api.ashburn.us1.twilio.com", "AC1"},
+		{Account{User: "AC1", Region: "ie1", Edge: "frankfurt"}, "api.frankfurt.ie1.twilio.com", "AC1"},
+		{Account{User: "AC1", Region: "xx1", Edge: "sydney"}, "api.sydney.xx1.twilio.com", "AC1"},
 		{Account{User: "AC1", Edge: "dublin"}, "api.dublin.us1.twilio.com", "AC1"},
 		{Account{User: "SK1"}, "api.twilio.com", "SK1"},
 		{Account{User: "AC1", BaseURL: &url.URL{Scheme: "http", Host: "localhost:1", Path: "/stand-in"}}, "localhost:1", "AC1"},
@@ -143,8 +141,22 @@ func TestFaults(t *testing.T) {
 		{twiliotest.ResetAfter, alert.InDoubt, "", 0},
 		{twiliotest.Silence, alert.InDoubt, "", 0},
 		{twiliotest.SilenceAfter, alert.InDoubt, "", 0},
-		{twiliotest.Unauthorized, alert.Refused, "20003", 0},
 		{twiliotest.Unsubscribed, alert.Refused, "21610", 0},
+		{twiliotest.InvalidNumber, alert.Refused, "21211", 0},
+		{twiliotest.Unauthorized, alert.Blocked, "20003", 0},
+		{twiliotest.Forbidden, alert.Blocked, "20003", 0},
+		{twiliotest.Suspended, alert.Blocked, "20005", 0},
+		{twiliotest.NoAccount, alert.Blocked, "20404", 0},
+		{twiliotest.WrongSender, alert.Blocked, "21606", 0},
+		{twiliotest.Unverified, alert.Blocked, "21608", 0},
+		{twiliotest.RegionDisabled, alert.Blocked, "21408", 0},
+		{twiliotest.ForbiddenPage, alert.NotAccepted, "", 0},
+		{twiliotest.ProxyLogin, alert.NotAccepted, "", 0},
+		{twiliotest.RequestTimeout, alert.NotAccepted, "", 0},
+		{twiliotest.CaptivePortal, alert.NotAccepted, "", 0},
+		{twiliotest.Redirect, alert.NotAccepted, "", 0},
+		{twiliotest.QueueFull, alert.NotAccepted, "21611", 0},
+		{twiliotest.RetryAfterDate, alert.NotAccepted, "20429", 3 * time.Second},
 	} {
 		t.Run(string(test.fault), func(t *testing.T) {
 			t.Parallel()
@@ -176,19 +188,33 @@ func TestOddAnswers(t *testing.T) {
 		retryAfter   time.Duration
 	}{
 		{"the sender's queue is full", "", 400, `{"code":21611,"message":"queue full","status":400}`, alert.NotAccepted, "21611", 0},
-		{"a refusal without a code", "", 400, `{"message":"odd"}`, alert.Refused, "", 0},
-		{"a refusal in HTML", "", 403, `<html>`, alert.Refused, "", 0},
-		{"an account that does not exist", "", 404, `{"code":20404,"message":"not found","status":404}`, alert.Refused, "20404", 0},
+		{"a refusal without a code", "", 400, `{"message":"odd"}`, alert.NotAccepted, "", 0},
+		{"a refusal with the status for a code", "", 403, `{"code":403,"message":"blocked"}`, alert.NotAccepted, "", 0},
+		{"a refusal in HTML", "", 403, `<html>`, alert.NotAccepted, "", 0},
+		{"a login in HTML", "", 401, `<html>`, alert.NotAccepted, "", 0},
+		{"a refusal without a body", "", 404, ``, alert.NotAccepted, "", 0},
+		{"a refusal with a code as text", "", 400, `{"code":"21610","message":"unsubscribed"}`, alert.Refused, "21610", 0},
+		{"a refusal with a code that nobody knows", "", 400, `{"code":29999,"message":"new"}`, alert.Blocked, "29999", 0},
+		{"a refusal about the recipient", "", 400, `{"code":21614,"message":"no mobile"}`, alert.Refused, "21614", 0},
+		{"too long for a trial", "", 400, `{"code":30044,"message":"too long"}`, alert.Refused, "30044", 0},
+		{"the messages of a day", "", 400, `{"code":63038,"message":"exceeded"}`, alert.NotAccepted, "63038", 0},
+		{"a code of the recipient with a server error", "", 500, `{"code":21614,"message":"no mobile"}`, alert.InDoubt, "21614", 0},
 		{"429 in HTML", "7", 429, `<html>`, alert.NotAccepted, "", 7 * time.Second},
-		{"429 with a date", "Fri, 31 Dec 1999 23:59:59 GMT", 429, `{}`, alert.NotAccepted, "", 0},
+		{"429 with a date that is past", "Fri, 31 Dec 1999 23:59:59 GMT", 429, `{}`, alert.NotAccepted, "", 0},
+		{"429 with a date years from now", "Fri, 31 Dec 2199 23:59:59 GMT", 429, `{}`, alert.NotAccepted, "", time.Hour},
+		{"429 with odd words", "soon", 429, `{}`, alert.NotAccepted, "", 0},
+		{"429 for longer than a number", "99999999999999999999", 429, `{}`, alert.NotAccepted, "", 0},
 		{"429 with a negative wait", "-5", 429, `{}`, alert.NotAccepted, "", 0},
 		{"429 for years", "99999999", 429, `{}`, alert.NotAccepted, "", time.Hour},
 		{"503 with a wait", "9", 503, `{"code":20503,"message":"unavailable","status":503}`, alert.InDoubt, "20503", 9 * time.Second},
-		{"a code as text", "", 500, `{"code":"20500","message":"odd"}`, alert.InDoubt, "", 0},
+		{"a code as text", "", 500, `{"code":"20500","message":"odd"}`, alert.InDoubt, "20500", 0},
 		{"success without a body", "", 201, ``, alert.InDoubt, "", 0},
 		{"success without a SID", "", 201, `{}`, alert.InDoubt, "", 0},
-		{"success that is no JSON", "", 200, `OK`, alert.InDoubt, "", 0},
-		{"a redirect", "", 302, ``, alert.InDoubt, "", 0},
+		{"success that is cut", "", 201, `{"sid":"SM0123`, alert.InDoubt, "", 0},
+		{"success that is no JSON", "", 200, `OK`, alert.NotAccepted, "", 0},
+		{"a portal's login", "", 200, "\n<!DOCTYPE html><html>", alert.NotAccepted, "", 0},
+		{"a redirect", "", 302, ``, alert.NotAccepted, "", 0},
+		{"a redirect in JSON", "", 307, `{}`, alert.NotAccepted, "", 0},
 		{"an endless answer", "", 200, strings.Repeat(" ", maxAnswer+1), alert.InDoubt, "", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -247,7 +273,7 @@ func TestNotReached(t *testing.T) {
 	odd := newSender(t, untrusted.URL)
 	odd.account.User = "not alphanumeric!"
 	_, err = odd.Send(t.Context(), text)
-	if got := outcome(t, err); got.Outcome != alert.Refused {
+	if got := outcome(t, err); got.Outcome != alert.Blocked {
 		t.Errorf("the library refuses: got %+v", got)
 	}
 }
@@ -302,21 +328,15 @@ func TestLeaks(t *testing.T) {
 			t.Fatal("accepted")
 		}
 	}
-	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() < before+10 })
-}
-
-// eventually waits until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() >= before+10; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}
 	}
 }
 
-// loggedMessage is a message of Twilio's log.
-func loggedMessage(sid, body, direction string, created time.Time) string {
+// logged is a message of Twilio's log.
+func logged(sid, body, direction string, created time.Time) string {
 	return fmt.Sprintf(`{"sid":%q,"body":%q,"direction":%q,"date_created":%q,"to":%q}`, sid, body, direction, created.UTC().Format(time.RFC1123Z), text.To)
 }
 
@@ -331,16 +351,19 @@ func TestFind(t *testing.T) {
 		want string // "": not found, and sent again
 	}{
 		{"an empty log", nil, ""},
-		{"it is there", []string{loggedMessage("SM1", text.Body, out, now)}, "SM1"},
-		{"Twilio's clock is a minute behind", []string{loggedMessage("SM1", text.Body, out, now.Add(-time.Minute))}, "SM1"},
-		{"another body", []string{loggedMessage("SM1", "An error", out, now)}, ""},
-		{"an older one", []string{loggedMessage("SM1", text.Body, out, now.Add(-5*time.Minute))}, ""},
-		{"one from the phone", []string{loggedMessage("SM1", text.Body, "inbound", now)}, ""},
-		{"another SMS of ours", []string{loggedMessage("SMknown", text.Body, out, now)}, ""},
-		{"behind another SMS of ours", []string{loggedMessage("SMknown", text.Body, out, now), loggedMessage("SM1", text.Body, out, now)}, "SM1"},
-		{"a trial account", []string{loggedMessage("SM1", "Sent from your Twilio trial account - "+text.Body, out, now)}, "SM1"},
-		{"from a Messaging Service", []string{loggedMessage("SM1", text.Body, "outbound-reply", now)}, "SM1"},
-		{"nulls", []string{`{"sid":null,"body":null,"direction":null,"date_created":null}`, loggedMessage("SM1", text.Body, out, now)}, "SM1"},
+		{"it is there", []string{logged("SM1", text.Body, out, now)}, "SM1"},
+		{"Twilio's clock is a minute behind", []string{logged("SM1", text.Body, out, now.Add(-time.Minute))}, "SM1"},
+		{"another body", []string{logged("SM1", "An error", out, now)}, ""},
+		{"an older one", []string{logged("SM1", text.Body, out, now.Add(-5*time.Minute))}, ""},
+		{"one from the phone", []string{logged("SM1", text.Body, "inbound", now)}, ""},
+		{"another SMS of ours", []string{logged("SMknown", text.Body, out, now)}, ""},
+		{"behind another SMS of ours", []string{logged("SMknown", text.Body, out, now), logged("SM1", text.Body, out, now)}, "SM1"},
+		{"another body that ends in the same words", []string{logged("SM1", "502 "+text.Body, out, now)}, ""},
+		{"another body that ends in the same words on a trial account", []string{logged("SM1", "Sent from your Twilio trial account - 502 "+text.Body, out, now)}, ""},
+		{"another SMS of ours on a trial account", []string{logged("SMknown", "Sent from your Twilio trial account - "+text.Body, out, now)}, ""},
+		{"a trial account", []string{logged("SM1", "Sent from your Twilio trial account - "+text.Body, out, now)}, "SM1"},
+		{"from a Messaging Service", []string{logged("SM1", text.Body, "outbound-reply", now)}, "SM1"},
+		{"nulls", []string{`{"sid":null,"body":null,"direction":null,"date_created":null}`, logged("SM1", text.Body, out, now)}, "SM1"},
 		{"a date that nobody understands", []string{`{"sid":"SM1","body":"An error & more","direction":"outbound-api","date_created":"yesterday"}`}, "SM1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -410,25 +433,129 @@ func TestFindPages(t *testing.T) {
 	}
 }
 
-// TestFindFails checks that a log which does not answer keeps the doubt:
-// nothing is sent.
+// TestFindFails checks that a message log which does not answer keeps the
+// doubt: nothing is sent.
 func TestFindFails(t *testing.T) {
 	t.Parallel()
-	for _, status := range []int{400, 401, 404, 429, 500, 502} {
+	const page, denied = "<html>", `{"code":20003,"message":"no"}`
+	for _, test := range []struct {
+		status int
+		body   string
+		want   alert.Outcome
+	}{
+		{400, page, alert.NotAccepted}, {401, denied, alert.Blocked}, {403, denied, alert.Blocked}, {404, `{"code":20404}`, alert.Blocked},
+		{429, page, alert.NotAccepted}, {500, denied, alert.NotAccepted}, {502, page, alert.NotAccepted},
+		{200, page, alert.NotAccepted}, {200, "", alert.NotAccepted}, {200, `{"messages":[`, alert.NotAccepted}, {302, page, alert.NotAccepted},
+	} {
 		sent := false
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			sent = sent || r.Method == http.MethodPost
 			w.Header().Set("Retry-After", "3")
-			w.WriteHeader(status)
-			io.WriteString(w, `{"code":20000,"message":"no"}`)
+			w.WriteHeader(test.status)
+			io.WriteString(w, test.body)
 		}))
 		sms := text
 		sms.DoubtSince = time.Now()
 		_, err := newSender(t, server.URL).Send(t.Context(), sms)
-		if got := outcome(t, err); got.Outcome != alert.NotAccepted || got.RetryAfter != 3*time.Second || sent {
-			t.Errorf("%d: got %+v, sent %v", status, got, sent)
+		if got := outcome(t, err); got.Outcome != test.want || got.RetryAfter != 3*time.Second || sent {
+			t.Errorf("%d %s: got %+v, sent %v", test.status, test.body, got, sent)
 		}
 		server.Close()
+	}
+}
+
+func TestABlockedSMSSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[twiliotest.Fault]string{
+		twiliotest.Unauthorized:   "blocked: error 20003: Authenticate; set TWILIO_AUTH_TOKEN, or ",
+		twiliotest.NoAccount:      "set TWILIO_ACCOUNT_SID",
+		twiliotest.WrongSender:    "set ALERT_FROM",
+		twiliotest.Unverified:     "verify the phone",
+		twiliotest.RegionDisabled: "Geo permissions",
+		twiliotest.ForbiddenPage:  "a proxy or a portal",
+		twiliotest.CaptivePortal:  "a proxy or a portal",
+	} {
+		twilio := twiliotest.New(t)
+		twilio.Fault = func(int, url.Values) twiliotest.Fault { return fault }
+		if _, err := newSender(t, twilio.URL).Send(t.Context(), text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", fault, err, want)
+		}
+	}
+}
+
+func TestAStatusCallbackThatTwilioRefusesCostsNoAlert(t *testing.T) {
+	t.Parallel()
+	twilio := twiliotest.New(t)
+	twilio.Fault = func(int, url.Values) twiliotest.Fault { return twiliotest.CallbackRefused }
+	sender := newSender(t, twilio.URL)
+	var logged bytes.Buffer
+	sender.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+	for range 3 {
+		if _, err := sender.Send(t.Context(), text); err != nil {
+			t.Error(err)
+		}
+	}
+	if sent, attempts := len(twilio.Messages()), twilio.Attempts(); sent != 3 || attempts != 4 {
+		t.Errorf("%d SMS by %d attempts, want 3 by 4", sent, attempts)
+	}
+	if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "21609") || !strings.Contains(got, "PUBLIC_URL") {
+		t.Errorf("logged %q, want one line that names 21609 and PUBLIC_URL", got)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		io.WriteString(w, `{"code":21609,"message":"no"}`)
+	}))
+	defer server.Close()
+	if _, err := newSender(t, server.URL).Send(t.Context(), text); outcome(t, err).Outcome != alert.Blocked {
+		t.Errorf("refused without a callback too: got %v", err)
+	}
+}
+
+func TestTrialAccounts(t *testing.T) {
+	t.Parallel()
+	twilio := twiliotest.New(t)
+	twilio.Fault = func(int, url.Values) twiliotest.Fault { return twiliotest.Trial }
+	sender := newSender(t, twilio.URL)
+	sms := text
+	sms.DoubtSince = time.Now()
+	first, err := sender.Send(t.Context(), sms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := sender.Send(t.Context(), sms); err != nil || again != first {
+		t.Errorf("in doubt: got %s, %v, want the SMS %s that is in the message log", again, err, first)
+	}
+	sms = text
+	sms.Body = strings.Repeat("x", 123)
+	if _, err := sender.Send(t.Context(), sms); outcome(t, err).Code != "30044" {
+		t.Errorf("too long beside the prefix: got %v", err)
+	}
+	if trial, err := sender.IsTrial(t.Context()); err != nil || !trial {
+		t.Errorf("is a trial: %v, %v", trial, err)
+	}
+	twilio.Change(func(a *twiliotest.Account) { a.Type = "Full" })
+	if trial, err := sender.IsTrial(t.Context()); err != nil || trial {
+		t.Errorf("upgraded, is a trial: %v, %v", trial, err)
+	}
+	sender.account.User, sender.account.Password = twiliotest.APIKey, twiliotest.APISecret
+	if trial, err := sender.IsTrial(t.Context()); err != nil || trial {
+		t.Errorf("with an API key, is a trial: %v, %v", trial, err)
+	}
+	unreachable := newSender(t, "http://alerts.invalid")
+	if _, err := unreachable.IsTrial(t.Context()); err == nil {
+		t.Error("Twilio is unreachable, and nobody is told")
+	}
+}
+
+func TestEdges(t *testing.T) {
+	t.Parallel()
+	for region, want := range map[string]string{"us1": "ashburn", "ie1": "dublin", "au1": "sydney", "jp1": "tokyo", "br1": "sao-paulo", "de1": "frankfurt", "sg1": "singapore", "us2": "umatilla", "": ""} {
+		if got, ok := EdgeOf(region); got != want || !ok {
+			t.Errorf("the edge of %q is %q, %v, want %q", region, got, ok, want)
+		}
+	}
+	if got, ok := EdgeOf("xx1"); ok {
+		t.Errorf("the edge of a region that nobody knows is %q", got)
 	}
 }
 
@@ -458,73 +585,35 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
-// TestWorker sends alerts through a Twilio that fails the first attempt of each
-// in another way: every alert is texted, none twice.
-func TestWorker(t *testing.T) {
+// TestRetries sends SMS as a worker does, through a Twilio that fails the first
+// attempt of each in another way: every SMS arrives once.
+func TestRetries(t *testing.T) {
 	t.Parallel()
-	faults := []twiliotest.Fault{"", twiliotest.TooManyRequests, twiliotest.RetryAfter, twiliotest.ServerError, twiliotest.ServerErrorAfter,
-		twiliotest.BadGateway, twiliotest.BadGatewayAfter, twiliotest.Reset, twiliotest.ResetAfter}
-	code := func(i int) string { return strconv.Itoa(11200 + i) }
-	twilio := twiliotest.New(t)
-	twilio.Lag = 2 * time.Second
-	var mu sync.Mutex
-	tried := make(map[string]bool)
-	twilio.Fault = func(_ int, form url.Values) twiliotest.Fault {
-		mu.Lock()
-		defer mu.Unlock()
-		body := form.Get("Body")
-		if tried[body] {
-			return ""
-		}
-		tried[body] = true
-		return faults[slices.IndexFunc(faults, func(f twiliotest.Fault) bool {
-			return strings.HasSuffix(body, code(slices.Index(faults, f)))
-		})]
-	}
-	address := "sqlite:" + t.TempDir() + "/alerts.db"
-	triggers, err := alert.ParseTriggers("* every 1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	box, err := outbox.Open(t.Context(), address, outbox.Options{
-		Triggers: triggers, Text: alert.DefaultText(), Recipients: []string{text.To}, PerHour: 20,
-		GiveUpAfter: time.Hour, KeepFor: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer box.Close()
-	ctx, stop := context.WithCancel(t.Context())
-	var working sync.WaitGroup
-	working.Go(func() { outbox.NewWorker(box, newSender(t, twilio.URL)).Run(ctx) })
-	defer working.Wait()
-	defer stop()
-	for i := range faults {
-		if _, err := box.Record(t.Context(), []alert.Event{{ID: "NO" + code(i), Kind: alert.Debugger, Code: code(i), Level: alert.Error}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	db, err := sql.Open("sqlite", strings.Replace(address, "sqlite:", "file:", 1)+"?_pragma=busy_timeout(4000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	eventually(t, "all SMS are sent", func() bool {
-		var n int
-		if err := db.QueryRow("SELECT COUNT(*) FROM sms WHERE status = 'sent'").Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n == len(faults)
-	})
-	for i, fault := range faults {
-		n := 0
-		for _, m := range twilio.Messages() {
-			if strings.HasSuffix(m.Form.Get("Body"), code(i)) {
-				n++
+	for _, fault := range []twiliotest.Fault{"", twiliotest.TooManyRequests, twiliotest.RetryAfter, twiliotest.ServerError, twiliotest.ServerErrorAfter,
+		twiliotest.BadGateway, twiliotest.BadGatewayAfter, twiliotest.Reset, twiliotest.ResetAfter} {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			twilio := twiliotest.New(t)
+			twilio.Fault = func(n int, _ url.Values) twiliotest.Fault {
+				return map[int]twiliotest.Fault{1: fault}[n]
 			}
-		}
-		if n != 1 {
-			t.Errorf("%s: %d SMS, want 1", fault, n)
-		}
+			sender, sms := newSender(t, twilio.URL), text
+			for attempt := 1; ; attempt++ {
+				began := time.Now()
+				sid, err := sender.Send(t.Context(), sms)
+				if err == nil {
+					if got := twilio.Messages(); len(got) != 1 || got[0].SID != sid {
+						t.Errorf("got %s of %v, want one SMS", sid, got)
+					}
+					return
+				}
+				if attempt == 3 {
+					t.Fatal(err)
+				}
+				if outcome(t, err).Outcome == alert.InDoubt {
+					sms.DoubtSince = began
+				}
+			}
+		})
 	}
 }

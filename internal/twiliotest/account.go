@@ -56,7 +56,7 @@ func (s *Server) Change(change func(*Account)) {
 func (s *Server) handleAccount() {
 	const api = "GET /2010-04-01/Accounts/{account}"
 	for pattern, resource := range map[string]func(*http.Request) (body map[string]any, found bool){
-		api:                                 s.standing,
+		api:                                 s.accountState,
 		api + "/IncomingPhoneNumbers.json":  s.numbers,
 		api + "/SMS/ShortCodes.json":        s.shortCodes,
 		api + "/OutgoingCallerIds.json":     s.callerIDs,
@@ -76,7 +76,7 @@ func (s *Server) handleAccount() {
 	}
 }
 
-func (s *Server) standing(r *http.Request) (map[string]any, bool) {
+func (s *Server) accountState(r *http.Request) (map[string]any, bool) {
 	return map[string]any{"sid": AccountSID, "status": s.account.Status, "type": s.account.Type}, r.PathValue("account") == AccountSID+".json"
 }
 

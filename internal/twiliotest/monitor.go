@@ -97,8 +97,6 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request) {
 	switch fault {
 	case "":
 		answer(w, http.StatusOK, page)
-	case Forbidden:
-		refuse(w, http.StatusForbidden, 20003, "Permission Denied")
 	case CutPage:
 		whole := httptest.NewRecorder()
 		answer(whole, http.StatusOK, page)

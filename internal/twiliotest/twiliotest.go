@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,6 +17,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"twilio-error-sms/internal/alert"
 )
 
 // Credentials of the account that the stand-in knows.
@@ -51,7 +53,54 @@ const (
 	Unauthorized     Fault = "401"
 	Unsubscribed     Fault = "400 with error 21610"
 	InvalidNumber    Fault = "400 with error 21211, which names the number"
+
+	// What only the operator can fix.
+	Suspended       Fault = "403 with error 20005"
+	NoAccount       Fault = "404 with error 20404"
+	WrongSender     Fault = "400 with error 21606"
+	Unverified      Fault = "400 with error 21608"
+	RegionDisabled  Fault = "400 with error 21408"
+	CallbackRefused Fault = "400 with error 21609, if there is a StatusCallback"
+
+	// What is not Twilio's, and limits.
+	ForbiddenPage  Fault = "HTML 403"
+	ProxyLogin     Fault = "HTML 407"
+	RequestTimeout Fault = "408 without a body"
+	CaptivePortal  Fault = "HTML 200"
+	Redirect       Fault = "302"
+	QueueFull      Fault = "400 with error 21611"
+	RetryAfterDate Fault = "429 with Retry-After: a date in 3 seconds"
+
+	// Trial is no fault but an account: a text that is too long beside the
+	// prefix is refused with error 30044, others are sent with the prefix.
+	Trial Fault = "trial account"
 )
+
+// refusals are the faults that are an error of Twilio's and nothing more.
+var refusals = map[Fault]struct {
+	status, code int
+	message      string
+}{
+	TooManyRequests:  {http.StatusTooManyRequests, 20429, "Too Many Requests"},
+	ServerError:      {http.StatusInternalServerError, 20500, "Internal Server Error"},
+	ServerErrorAfter: {http.StatusInternalServerError, 20500, "Internal Server Error"},
+	Unauthorized:     {http.StatusUnauthorized, 20003, "Authenticate"},
+	Forbidden:        {http.StatusForbidden, 20003, "Permission Denied"},
+	Suspended:        {http.StatusForbidden, 20005, "Account not active"},
+	NoAccount:        {http.StatusNotFound, 20404, "The requested resource was not found"},
+	Unsubscribed:     {http.StatusBadRequest, 21610, "Attempt to send to unsubscribed recipient"},
+	WrongSender:      {http.StatusBadRequest, 21606, "The 'From' phone number provided is not a valid message-capable Twilio phone number"},
+	Unverified:       {http.StatusBadRequest, 21608, "The number is unverified. Trial accounts cannot send messages to unverified numbers"},
+	RegionDisabled:   {http.StatusBadRequest, 21408, "Permission to send an SMS has not been enabled for the region"},
+	CallbackRefused:  {http.StatusBadRequest, 21609, "The 'StatusCallback' URL is not a valid URL."},
+	QueueFull:        {http.StatusBadRequest, 21611, "SMS queue is full."},
+}
+
+// pages are the faults that are an answer of something else than Twilio.
+var pages = map[Fault]int{
+	BadGateway: http.StatusBadGateway, BadGatewayAfter: http.StatusBadGateway, ForbiddenPage: http.StatusForbidden,
+	ProxyLogin: http.StatusProxyAuthRequired, CaptivePortal: http.StatusOK,
+}
 
 // Server is the stand-in.
 type Server struct {
@@ -143,9 +192,20 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		fault = s.Fault(n, r.PostForm)
 	}
 	s.pause()
+	form := r.PostForm
+	switch {
+	case fault == CallbackRefused && form.Get("StatusCallback") == "":
+		fault = ""
+	case fault == Trial && utf8.RuneCountInString(alert.TrialPrefix+form.Get("Body")) > 160: // one segment, of GSM-7
+		refuse(w, http.StatusBadRequest, 30044, "Trial Message Length Exceeded")
+		return
+	case fault == Trial:
+		fault = ""
+		form.Set("Body", alert.TrialPrefix+form.Get("Body"))
+	}
 	switch fault {
 	case "", ServerErrorAfter, BadGatewayAfter, ResetAfter, SilenceAfter:
-		m := s.accept(r.PostForm)
+		m := s.accept(form)
 		if fault == "" {
 			answer(w, http.StatusCreated, m.json())
 			return
@@ -177,23 +237,31 @@ func (s *Server) accept(form url.Values) Message {
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, fault Fault) {
+	if refusal, ok := refusals[fault]; ok {
+		refuse(w, refusal.status, refusal.code, refusal.message)
+		return
+	}
+	if status, ok := pages[fault]; ok {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "<html><body>%d %s</body></html>", status, http.StatusText(status))
+		return
+	}
 	switch fault {
 	case RetryAfter:
 		w.Header().Set("Retry-After", "2")
-		refuse(w, http.StatusTooManyRequests, 20429, "Too Many Requests")
-	case TooManyRequests:
-		refuse(w, http.StatusTooManyRequests, 20429, "Too Many Requests")
-	case ServerError, ServerErrorAfter:
-		refuse(w, http.StatusInternalServerError, 20500, "Internal Server Error")
-	case BadGateway, BadGatewayAfter:
-		w.WriteHeader(http.StatusBadGateway)
-		io.WriteString(w, "<html><body>502 Bad Gateway</body></html>")
-	case Unauthorized:
-		refuse(w, http.StatusUnauthorized, 20003, "Authenticate")
-	case Unsubscribed:
-		refuse(w, http.StatusBadRequest, 21610, "Attempt to send to unsubscribed recipient")
+		s.fail(w, r, TooManyRequests)
+	case RetryAfterDate:
+		now := time.Now().UTC()
+		w.Header().Set("Date", now.Format(http.TimeFormat))
+		w.Header().Set("Retry-After", now.Add(3*time.Second).Format(http.TimeFormat))
+		s.fail(w, r, TooManyRequests)
 	case InvalidNumber:
 		refuse(w, http.StatusBadRequest, 21211, fmt.Sprintf("The 'To' number %s is not a valid phone number.", r.PostForm.Get("To")))
+	case RequestTimeout:
+		w.WriteHeader(http.StatusRequestTimeout)
+	case Redirect:
+		http.Redirect(w, r, "/login", http.StatusFound)
 	case Silence, SilenceAfter:
 		select {
 		case <-s.done:

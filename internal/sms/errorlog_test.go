@@ -34,7 +34,7 @@ func errorsAt(at time.Time, n int) []twiliotest.Entry {
 	return entries
 }
 
-func TestLogSaysWhatTwilioSays(t *testing.T) {
+func TestErrorLogSaysWhatTwilioSays(t *testing.T) {
 	t.Parallel()
 	server, twilio := standIn(t)
 	at := time.Now().Add(-time.Minute).Truncate(time.Second).UTC()
@@ -42,20 +42,20 @@ func TestLogSaysWhatTwilioSays(t *testing.T) {
 		SID: "NO0123456789abcdef0123456789abcdef", Code: "11200", Level: "warning", Text: "Msg=Bad+Gateway&ErrorCode=11200",
 		Resource: "SM0123456789abcdef0123456789abcdef", Generated: at, Created: at.Add(30 * time.Second),
 	})
-	entries, more, err := twilio.Log(t.Context(), at.Add(-time.Hour), at.Add(time.Minute))
+	entries, more, err := twilio.ErrorLog(t.Context(), at.Add(-time.Hour), at.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []alert.LogEntry{{
+	want := []alert.ErrorLogEntry{{
 		SID: "NO0123456789abcdef0123456789abcdef", Account: twiliotest.AccountSID, Code: "11200", Level: "warning",
-		Text: "Msg=Bad+Gateway&ErrorCode=11200", Resource: "SM0123456789abcdef0123456789abcdef", Generated: at.Format(time.RFC3339),
+		Text: "Msg=Bad+Gateway&ErrorCode=11200", Resource: "SM0123456789abcdef0123456789abcdef", Generated: at.Format(time.RFC3339), Created: at.Add(30 * time.Second).Format(time.RFC3339),
 	}}
 	if !slices.Equal(entries, want) || more {
 		t.Errorf("got %+v, more %v, want %+v and no more", entries, more, want)
 	}
 }
 
-func TestLogGivesTheWindow(t *testing.T) {
+func TestErrorLogGivesTheWindow(t *testing.T) {
 	t.Parallel()
 	now := time.Now().Truncate(time.Second)
 	from, to := now.Add(-20*time.Minute), now
@@ -84,7 +84,7 @@ func TestLogGivesTheWindow(t *testing.T) {
 			server, twilio := standIn(t)
 			server.Monitor.WholeDays = test.days
 			server.Monitor.Add(test.entries...)
-			entries, more, err := twilio.Log(t.Context(), from, to)
+			entries, more, err := twilio.ErrorLog(t.Context(), from, to)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,17 +95,19 @@ func TestLogGivesTheWindow(t *testing.T) {
 	}
 }
 
-func TestLogFails(t *testing.T) {
+func TestErrorLogFails(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		fault twiliotest.Fault
 		want  alert.SendError
 		says  string
 	}{
-		"401":                    {twiliotest.Unauthorized, alert.SendError{Outcome: alert.Refused, Code: "20003"}, "Authenticate"},
-		"403":                    {twiliotest.Forbidden, alert.SendError{Outcome: alert.Refused, Code: "20003"}, "Permission Denied"},
+		"401":                    {twiliotest.Unauthorized, alert.SendError{Outcome: alert.Blocked, Code: "20003"}, "Authenticate"},
+		"403":                    {twiliotest.Forbidden, alert.SendError{Outcome: alert.Blocked, Code: "20003"}, "Permission Denied"},
 		"429":                    {twiliotest.TooManyRequests, alert.SendError{Outcome: alert.NotAccepted, Code: "20429"}, "Too Many Requests"},
 		"429 that says how long": {twiliotest.RetryAfter, alert.SendError{Outcome: alert.NotAccepted, Code: "20429", RetryAfter: 2 * time.Second}, "Too Many Requests"},
+		"403 of a proxy":         {twiliotest.ForbiddenPage, alert.SendError{Outcome: alert.NotAccepted}, "403"},
+		"a captive portal":       {twiliotest.CaptivePortal, alert.SendError{Outcome: alert.NotAccepted}, "not Twilio's"},
 		"500":                    {twiliotest.ServerError, alert.SendError{Outcome: alert.InDoubt, Code: "20500"}, "Internal Server Error"},
 		"502 of a proxy":         {twiliotest.BadGateway, alert.SendError{Outcome: alert.InDoubt}, "502"},
 		"a connection cut":       {twiliotest.Reset, alert.SendError{Outcome: alert.InDoubt}, "EOF"},
@@ -122,7 +124,7 @@ func TestLogFails(t *testing.T) {
 				}
 				return test.fault // on the second page
 			}
-			entries, _, err := twilio.Log(t.Context(), at.Add(-time.Minute), time.Now())
+			entries, _, err := twilio.ErrorLog(t.Context(), at.Add(-time.Minute), time.Now())
 			failure, ok := errors.AsType[*alert.SendError](err)
 			if !ok || entries != nil {
 				t.Fatalf("got %d entries and error %v, want none and a SendError", len(entries), err)
@@ -130,20 +132,20 @@ func TestLogFails(t *testing.T) {
 			if failure.Outcome != test.want.Outcome || failure.Code != test.want.Code || failure.RetryAfter != test.want.RetryAfter {
 				t.Errorf("got %+v, want %+v", failure, test.want)
 			}
-			if text := failure.Err.Error(); !strings.HasPrefix(text, "reading Twilio's log: ") || !strings.Contains(text, test.says) {
+			if text := failure.Err.Error(); !strings.HasPrefix(text, "reading Twilio's error log: ") || !strings.Contains(text, test.says) {
 				t.Errorf("got %q, want it to say %q", text, test.says)
 			}
 		})
 	}
 }
 
-func TestLogEndsWithItsContext(t *testing.T) {
+func TestErrorLogEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	server, twilio := standIn(t)
 	server.Monitor.Fault = func(int, url.Values) twiliotest.Fault { return twiliotest.Silence }
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, _, err := twilio.Log(ctx, time.Now().Add(-time.Minute), time.Now()); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := twilio.ErrorLog(ctx, time.Now().Add(-time.Minute), time.Now()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline to end it", err)
 	}
 }
