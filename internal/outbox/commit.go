@@ -97,7 +97,7 @@ func (o *Outbox) commitAll(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	chart := make(map[alert.Counter]int64)
-	for {
+	for ticks := 0; ; {
 		select {
 		case <-o.opened:
 			// Who is about to join may, which saves all of them time; where
@@ -111,7 +111,10 @@ func (o *Outbox) commitAll(ctx context.Context) {
 				o.decideWaiting(ctx, chart)
 			}
 		case <-tick.C:
-			o.decideWaiting(ctx, chart)
+			// A replica that died may have left some.
+			if ticks++; o.waiting.Load() || ticks%60 == 1 {
+				o.decideWaiting(ctx, chart)
+			}
 			o.storeChart(chart)
 			tick.Reset(time.Second) // deliveries first, however long that took
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"twilio-error-sms/internal/alert"
 )
@@ -109,6 +110,86 @@ func TestHundredsOfConcurrentRecordsAddUp(t *testing.T) {
 					s.Errorf("no event was the %s", want)
 				}
 			}
+		}
+	})
+}
+
+// TestOldErrorLeavesItsAlertToTheNextThatIsNews is what the catch-up reader finds
+// after the server was down for 25 h.
+func TestOldErrorLeavesItsAlertToTheNextThatIsNews(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* at 1,10,100 yearly")
+		s.work()
+		old := event("NO0", "11200")
+		old.Kind, old.Time = alert.ErrorLog, time.Now().Add(-24*time.Hour-30*time.Minute)
+		batch := []alert.Event{old}
+		for i := range 6 {
+			e := event(fmt.Sprint("NO of today ", i), "11200")
+			e.Kind, e.Time = alert.ErrorLog, time.Now()
+			batch = append(batch, e)
+		}
+		got := s.record(batch...)
+		if !strings.HasPrefix(got[0], "too old to alert: it happened at ") {
+			s.Errorf("the old one is %q", got[0])
+		}
+		s.want(got[1:3], "alert", "3rd 11200 this year, next alert at the 10th")
+		s.texted(1)
+		if len(s.phones.Bodies("(2nd this year)")) != 1 {
+			s.Errorf("the SMS is %v", s.phones.Log())
+		}
+	})
+}
+
+func TestTwoRulesThatAreDueAtOnceShareOneSMS(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* at 1,10; any at 3")
+		s.work()
+		s.want(s.record(event("NO1", "11200")), "alert")
+		s.want(s.record(event("NO2", "11200")), "2nd 11200 today, next alert at the 10th")
+		s.want(s.record(event("NO3", "30003")), "alert")
+		s.texted(2)
+		if len(s.phones.Bodies("(1st today, 3rd of all today)")) != 1 {
+			s.Errorf("the SMS are %v", s.phones.Log())
+		}
+	})
+}
+
+// TestChangedTriggersWorkOnTheSameNumbers over a restart.
+func TestChangedTriggersWorkOnTheSameNumbers(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		for i, step := range []struct{ triggers, want string }{
+			{"* never", "30003 never alerts"},
+			{"* at 1", "alert"},
+			{"* at 1", "3rd 30003 today, no more alerts today"},
+			{"30003 every 2", "alert"},
+			{"* at 1,10", "5th 30003 today, next alert at the 10th"},
+		} {
+			s.openAlerting(step.triggers)
+			s.want(s.record(event(fmt.Sprint("NO", i), "30003")), step.want)
+		}
+	})
+}
+
+// TestCountersLiveUntilTheirPeriodEnds, however short history is kept.
+func TestCountersLiveUntilTheirPeriodEnds(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.options.KeepFor = 24 * time.Hour
+		s.openAlerting("* at 1 yearly; 11200 at 1 hourly")
+		newYear := alert.Yearly.Start(time.Now())
+		late := event("NO0", "30003")
+		late.Kind, late.Time = alert.ErrorLog, newYear.Add(-time.Minute)
+		s.exec(fmt.Sprintf(`INSERT INTO counts (account, code, period, start, n, alerted) VALUES ('%s', '30003', 'yearly', %d, 50, 1), ('%s', '30003', 'yearly', %d, 7, 1)`,
+			account, newYear.AddDate(-1, 0, 0).UnixMilli(), account, newYear.UnixMilli()))
+		if err := s.box.Purge(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		s.want(s.record(event("NO1", "30003")), "8th 30003 this year, no more alerts this year")
+		inJanuary := time.Since(newYear) < 23*time.Hour // on Postgres time is real
+		if n := s.count(fmt.Sprintf("counts WHERE code = '30003' AND start = %d", newYear.AddDate(-1, 0, 0).UnixMilli())); n != map[bool]int{true: 1}[inJanuary] {
+			s.Errorf("%d counters of last year are kept, in January: %v", n, inJanuary)
+		}
+		if s.bubble { // where it is the first of January
+			s.want(s.record(late), "too old to alert: it happened at "+late.Time.Format(time.RFC3339))
 		}
 	})
 }

@@ -63,16 +63,19 @@ func (o *Outbox) waitingProblem(ctx context.Context, now time.Time) (string, err
 	case blocked > 0:
 		return fmt.Sprintf("%d SMS wait, Twilio refuses them: %s", blocked, alert.Advice(code)), nil
 	case overdue > 0:
-		return fmt.Sprintf("%d SMS overdue, the oldest for %s: %s", overdue, now.Sub(oldest).Round(time.Second), codeOnly(reason)), nil
+		return fmt.Sprintf("%d SMS overdue, the oldest for %s: %s", overdue, now.Sub(oldest).Round(time.Second), told(reason)), nil
 	}
 	return "", nil
 }
 
-// codeOnly returns the error of an SMS for everybody to read: Twilio's code. Any
-// other text is the log's and the page's.
-func codeOnly(reason string) string {
-	if reason == "" || strings.Trim(reason, "0123456789") != "" {
-		return "the log says why"
+// told returns the error of an SMS for everybody to read: Twilio's code, or words
+// of ours. Any other text is for the log and the page.
+func told(reason string) string {
+	switch {
+	case strings.HasPrefix(reason, "given up: "): // here or by the sender
+		return reason
+	case reason == "" || strings.Trim(reason, "0123456789") != "":
+		return "Twilio cannot be reached, see the log"
 	}
 	return reason
 }
@@ -100,7 +103,7 @@ func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 	}
 	var notes []string
 	for _, l := range losses {
-		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.n, l.status, codeOnly(l.reason)))
+		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.n, l.status, told(l.reason)))
 	}
 	return notes, nil
 }

@@ -208,6 +208,9 @@ func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger)
 	log.Warn("SMS not sent yet", "code", failure.Code, "err", failure)
 }
 
+// givenUp is the error of an SMS that is no longer news.
+const givenUp = "given up: not accepted within GIVE_UP_AFTER"
+
 // attempt sends c. Of an SMS that is no longer news it only asks whether Twilio
 // has it, if that is in doubt.
 func (w *Worker) attempt(ctx context.Context, c claim) (string, error) {
@@ -220,7 +223,7 @@ func (w *Worker) attempt(ctx context.Context, c claim) (string, error) {
 	case !doubt && !named:
 		return refuse(notNamed)
 	case !doubt && c.LookOnly:
-		return refuse("given up: not accepted within GIVE_UP_AFTER")
+		return refuse(givenUp)
 	case !named:
 		c.LookOnly = true
 	}
