@@ -12,7 +12,7 @@ import (
 type Status string
 
 // The statuses of an SMS. Sending means that a worker may be sending it, or
-// that an attempt was made of which nobody knows whether Twilio accepted it.
+// that Twilio may have accepted an earlier attempt.
 const (
 	Pending     Status = "pending"
 	Sending     Status = "sending"
@@ -26,12 +26,12 @@ const (
 const (
 	// sendTimeout bounds one attempt, the look into Twilio's log included.
 	sendTimeout = 15 * time.Second
-	// lease is how long a claimed SMS belongs to its worker: longer than claim
-	// and attempt take and Twilio's log lags, so that who takes it over from a
-	// process that died finds in the log what that one sent.
+	// lease is how long a claimed SMS belongs to its worker. It is longer than a
+	// claim, an attempt and the lag of Twilio's message log together: when a
+	// process dies, the log shows what it sent before another claims the SMS.
 	lease = 30 * time.Second
-	// longestWait is how long an alert about a message waits for the fate of
-	// SMS in doubt, which may stay unknown: rather an alert too many.
+	// longestWait is how long an alert about a message waits for SMS in doubt,
+	// which may never settle: better one alert too many.
 	longestWait = time.Hour
 )
 
@@ -50,11 +50,11 @@ type claim struct {
 // any SMS that was being sent, or in doubt, when it was recorded may turn out
 // to be that message: see dropOwn.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, error) {
-	// Of a claim that took longer most of the lease would be over.
+	// After a longer claim little of the lease would be left.
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	// Materialized, or Postgres may choose anew for each row. An index serves
-	// only who repeats its condition.
+	// Materialized, or Postgres may choose again for each row. SQLite uses a
+	// partial index only if the query repeats its condition.
 	claims, err := selectAll(ctx, o.db.writes, func(c *claim) []any {
 		return []any{&c.ID, &c.event, &c.To, &c.Body, at(&c.created), &c.attempts, at(&c.DoubtSince), at(&c.happened), &c.own}
 	}, `WITH due AS MATERIALIZED (
@@ -70,7 +70,7 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time) ([]claim, 
 			COALESCE((SELECT CASE kind WHEN 'alarm' THEN received ELSE happened END FROM events WHERE events.id = sms.event), created),
 			resource <> '' AND EXISTS (SELECT 1 FROM sms AS other WHERE other.sid = sms.resource)`,
 		millis(now), millis(now.Add(-longestWait)), limit, millis(now.Add(lease)))
-	if err != nil { // perhaps after some rows: they come before the commit
+	if err != nil { // the rows come before the commit, which may fail
 		return nil, fmt.Errorf("claiming SMS: %w", err)
 	}
 	for i := range claims {
@@ -90,8 +90,8 @@ func (o *Outbox) known(ctx context.Context, c claim) ([]string, error) {
 	return sids, nil
 }
 
-// nextDue returns when the next SMS is due after now, zero when none is: what
-// is due already and was not claimed waits for the fate of another.
+// nextDue returns when the next SMS is due after now, zero if there is none. An
+// SMS that is due already and was not claimed waits for another to settle.
 func (o *Outbox) nextDue(ctx context.Context, now time.Time) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()

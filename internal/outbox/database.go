@@ -13,20 +13,20 @@ import (
 //go:embed schema.sql
 var schema string
 
-// schemaVersion is that of schema.sql.
+// schemaVersion is the version of schema.sql.
 const schemaVersion = 1
 
 // database is SQLite or Postgres behind database/sql.
 type database struct {
 	writes *sql.DB // on SQLite a single connection: it has a single writer
 	reads  *sql.DB
-	// skipLocked lets concurrent claims pass each other by. Postgres needs it,
-	// SQLite, with its single writer, neither needs nor knows it.
+	// skipLocked makes a claim skip the SMS that others claim. Only Postgres
+	// needs and knows it: SQLite has a single writer.
 	skipLocked string
-	numbered   bool // whether it is Postgres, which wants the placeholders of lists numbered
+	numbered   bool // Postgres: the placeholders of lists are numbered
 	bulk       statements
-	// file is SQLite's, open until SQLite has closed it: to close it releases
-	// SQLite's locks, which belong to the process.
+	// file is SQLite's file. It is closed after SQLite closed it: closing it
+	// releases SQLite's locks, which belong to the process.
 	file *os.File
 	stop func() // ends the checkpoints, or nil
 }
@@ -43,8 +43,8 @@ func openDatabase(ctx context.Context, address string) (*database, error) {
 	return nil, errors.New("DATABASE_URL must be sqlite:FILE or postgres://user@host/database")
 }
 
-// migrate creates the tables in an empty database and refuses those of a
-// newer program. The lock, where it is not empty, is taken first.
+// migrate creates the tables in an empty database, and refuses a database of a
+// newer program. It first takes the lock, if there is one.
 func (db *database) migrate(ctx context.Context, lock string) error {
 	err := db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if lock != "" {
@@ -104,8 +104,8 @@ func (db *database) Close() error {
 // errAgain makes transact run a transaction again.
 var errAgain = errors.New("an event is known already")
 
-// transact runs do in a transaction, and again while other replicas are
-// faster and ctx lasts. Nothing is stored unless it returns nil.
+// transact runs do in a transaction, again while other replicas are faster and
+// ctx lasts. Nothing is stored unless it returns nil.
 func (db *database) transact(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	for {
 		err := db.attempt(ctx, do)
@@ -121,8 +121,8 @@ func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.T
 		return err
 	}
 	if !db.numbered {
-		// On SQLite only the beginning waits for others; to watch the context
-		// of each statement after it costs a tenth of a webhook.
+		// On SQLite only BEGIN waits for others. To watch the context of each
+		// later statement costs a tenth of a webhook.
 		ctx = context.WithoutCancel(ctx)
 	}
 	if err := do(ctx, tx); err != nil {

@@ -9,14 +9,14 @@ import (
 const (
 	// overdueAfter is how long an SMS may wait before something is wrong.
 	overdueAfter = 5 * time.Minute
-	// unwellFor is how long the outbox is unwell after a commit that failed,
+	// failingFor is how long the outbox is unhealthy after a commit that failed,
 	// unless another succeeds: on a full disk what Health writes may still fit.
-	unwellFor = time.Minute
+	failingFor = time.Minute
 )
 
-// Health says how the outbox is.
+// Health says whether the outbox works.
 type Health struct {
-	// Problem says why it is not well, empty if it is.
+	// Problem says why the outbox is unhealthy, empty if it is healthy.
 	Problem string
 	// Notes tell of SMS of the last day that did not reach their phone.
 	Notes []string
@@ -29,9 +29,9 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	now := time.Now()
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)
 		ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
-		return o.unwell("the outbox cannot be written", err)
+		return o.unhealthy("the outbox cannot be written", err)
 	}
-	if now.Sub(fromMillis(o.failed.Load())) < unwellFor {
+	if now.Sub(fromMillis(o.failed.Load())) < failingFor {
 		return Health{Problem: "the outbox cannot be written: the last webhook was refused"}
 	}
 	var waiting int64
@@ -39,7 +39,7 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	var reason string // of the last attempts, if there were any
 	if err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created), 0), COALESCE(MAX(error), '') FROM sms
 		WHERE status IN ('pending', 'sending') AND created < $1`, millis(now.Add(-overdueAfter))).Scan(&waiting, at(&oldest), &reason); err != nil {
-		return o.unwell("the outbox cannot be read", err)
+		return o.unhealthy("the outbox cannot be read", err)
 	}
 	var health Health
 	if waiting > 0 {
@@ -50,22 +50,22 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	}
 	notes, err := o.lost(ctx, now.Add(-24*time.Hour))
 	if err != nil {
-		return o.unwell("the outbox cannot be read", err)
+		return o.unhealthy("the outbox cannot be read", err)
 	}
 	health.Notes = notes
 	return health
 }
 
-// unwell is the health of a database that fails. What it says goes into the
-// log: anybody may ask for the health, and it names hosts and users.
-func (o *Outbox) unwell(problem string, err error) Health {
+// unhealthy is the health of a database that fails. The error goes only into
+// the log: it names hosts and users, and anybody may ask for the health.
+func (o *Outbox) unhealthy(problem string, err error) Health {
 	o.options.Logger.Error(problem, "err", err)
 	return Health{Problem: problem}
 }
 
-// lost tells of SMS that were accepted or given up since a time and did not
-// reach their phone. When they were recorded says little: what Twilio did not
-// accept fails GIVE_UP_AFTER later.
+// lost tells of SMS that did not reach their phone and were accepted or given up
+// since a time. The time of recording would not do: what Twilio does not accept
+// fails GIVE_UP_AFTER later.
 func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 	type loss struct {
 		status, reason string

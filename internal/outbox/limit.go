@@ -57,8 +57,8 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 }
 
 // lockPhones returns the phones' use of their limit, and keeps other replicas
-// from using it until the transaction ends. What waits counts as well as what
-// was sent in the last hour: it will be sent.
+// from using it until the transaction ends. What was sent in the last hour
+// counts, and what waits, since it will be sent.
 func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.Time) (map[string]*phone, error) {
 	phones := make(map[string]*phone)
 	for _, to := range slices.Sorted(slices.Values(recipients)) {

@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// Mark says how far something has come that one replica does at a time: who
-// holds its lease moves it, and only forward.
+// Mark says how far a task has come that one replica does at a time. The holder
+// of its lease moves it, only forward.
 type Mark struct {
 	db     *database
 	name   string
 	holder string // this Mark, among those of the same name
 }
 
-// Mark returns the mark of a name, of which each replica has one.
+// Mark returns the mark of a name. Each replica has one; they share the lease.
 func (o *Outbox) Mark(name string) *Mark {
 	return &Mark{db: o.db, name: name, holder: rand.Text()}
 }
 
 // Take takes the lease for a time, or prolongs it, and returns where the mark
-// is: at start when it never was anywhere. Held is false while somebody else
-// has the lease.
+// is: a new mark is at start. Held is false while another replica has the
+// lease.
 func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (reached time.Time, held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
@@ -43,7 +43,7 @@ func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (
 }
 
 // Move moves the mark forward, unless it is there already, and prolongs the
-// lease. Held is false, and the mark where it was, when somebody else has taken
+// lease. Held is false, and the mark where it was, if another replica has taken
 // the lease since.
 func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -57,7 +57,7 @@ func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (hel
 	return n > 0, err
 }
 
-// Release ends the lease, so that others need not wait for its end.
+// Release ends the lease now, so that others can take it.
 func (m *Mark) Release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()

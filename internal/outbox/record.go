@@ -18,7 +18,7 @@ const lateAfter = 10 * time.Minute
 
 // Result is what became of an event.
 type Result struct {
-	// Text is that of the alert's SMS, empty where there is no alert or it is
+	// Text is the text of the alert's SMS, empty if there is no alert or it is
 	// held back.
 	Text string
 	// Reason says why there is no SMS.
@@ -28,7 +28,7 @@ type Result struct {
 // String returns what to answer: the text of the alert, or why there is none.
 func (r Result) String() string { return cmp.Or(r.Text, r.Reason) }
 
-// The reasons that only the outbox knows.
+// Decisions of the outbox; all others are reasons of the triggers.
 const (
 	seenBefore = "seen before"
 	ownSMS     = "an SMS of our own"
@@ -48,8 +48,8 @@ type recording struct {
 	options Options
 	now     time.Time
 	entries []*entry
-	// askFirst looks for known events before anything is written. Where that is
-	// false all are taken for new, and insertEvents finds out.
+	// askFirst makes dropSeen look for known events. Otherwise all count as new
+	// until insertEvents finds out.
 	askFirst bool
 	// deliveries hold the entries of each delivery, in order.
 	deliveries [][]*entry
@@ -82,10 +82,9 @@ func newRecording(bulk *statements, options Options, now time.Time, deliveries [
 	return r
 }
 
-// happened returns when e happened, as far as that can be believed. Twilio
-// delivers for four hours at most: what claims to be older than news, or to
-// come from the future, has a wrong date, and happened now. Only Twilio's log
-// reaches further back.
+// happened returns when e happened. Twilio delivers for four hours at most: an
+// event that says it is older than news, or of the future, has a wrong date, and
+// happened now. Only events from Twilio's error log may be older.
 func (r *recording) happened(e alert.Event) time.Time {
 	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.Log && e.Kind != alert.Alarm
 	if e.Time.IsZero() || e.Time.After(r.now) || old {
@@ -94,8 +93,8 @@ func (r *recording) happened(e alert.Event) time.Time {
 	return e.Time
 }
 
-// store asks, counts, decides and writes, in the order in which replicas can
-// do it side by side: the counters' rows are locked before events are written.
+// store asks, counts, decides and writes. The order lets replicas work side by
+// side: each locks its counters before it writes events.
 func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
 	if err := r.dropSeen(ctx, tx); err != nil {
 		return err

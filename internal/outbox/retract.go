@@ -11,7 +11,7 @@ import (
 )
 
 // retract takes back an alert that turned out to be about an SMS of our own.
-// An error of somebody else's that would have made it gets it instead.
+// An error about another message that missed its alert by it gets it instead.
 func (o *Outbox) retract(ctx context.Context, c claim) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()

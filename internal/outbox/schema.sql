@@ -1,9 +1,9 @@
--- The outbox, version 1. SQLite and Postgres read the same text, but for what
--- stands between /* and */, which SQLite reads as well: it keeps such a table by
--- its key, which saves a twentieth of the cost of a webhook.
--- Times are milliseconds since 1970 in UTC; 0 means never. No column is ever
--- NULL but sms.sid; events does not say so, because SQLite would keep a journal
--- of each statement to undo it by, a tenth of the cost of a webhook.
+-- The outbox, version 1, for SQLite and Postgres. Only SQLite reads the text
+-- between /* and */: it then keeps a table by its key, which saves a twentieth of
+-- the cost of a webhook.
+-- Times are milliseconds since 1970 in UTC; 0 means never. Only sms.sid is ever
+-- NULL. Events and counts do not say NOT NULL, because SQLite would then keep a
+-- journal of each statement, which costs a tenth of a webhook.
 
 CREATE TABLE events (
 	id          TEXT   PRIMARY KEY, -- NO… SID, an alarm's firing, or made up for what is always news
@@ -51,14 +51,14 @@ CREATE INDEX sms_sent ON sms (sent_at) WHERE sent_at > 0;
 CREATE INDEX sms_held ON sms (recipient, created, code) WHERE status = 'held';
 CREATE INDEX sms_created ON sms (created);
 
--- A phone's row is what replicas lock to share the limit of SMS an hour.
+-- Replicas lock a phone's row to share the limit of SMS an hour.
 CREATE TABLE phones (
 	recipient  TEXT   PRIMARY KEY,
 	held       BIGINT NOT NULL, -- alerts held back and not yet told
 	held_since BIGINT NOT NULL
 );
 
--- Leases and marks of what must run only once over all replicas.
+-- Leases and marks of tasks that one replica does at a time.
 CREATE TABLE marks (
 	name   TEXT   PRIMARY KEY,
 	at     BIGINT NOT NULL,

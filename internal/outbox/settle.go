@@ -38,9 +38,9 @@ func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now ti
 	})
 }
 
-// settleFailed notes a failed attempt and when to try again, or that there is
-// no more to try. It returns the status that the SMS has now, or "" when a
-// report of Twilio, or another worker, settled it meanwhile.
+// settleFailed notes a failed attempt and when to try again, or that the SMS has
+// failed. It returns the new status of the SMS, or "" if a status callback or
+// another worker settled it meanwhile.
 func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendError, now time.Time) (Status, error) {
 	status, next := Pending, now.Add(max(backoff(c.attempts), failure.RetryAfter))
 	switch {
@@ -73,8 +73,8 @@ func oneLine(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 200)], "")
 }
 
-// backoff returns the pause after an attempt: 1 s doubling to 5 min, less a
-// random part of up to a half, so that what failed together does not return
+// backoff returns the pause after an attempt: 1 s doubling to 5 min, shortened
+// by up to a half at random, so that SMS that failed together do not return
 // together.
 func backoff(attempts int) time.Duration {
 	pause := lastRetry

@@ -12,9 +12,9 @@ import (
 
 // Sender sends an SMS and returns Twilio's SID of it.
 //
-// An error tells by *alert.SendError whether to try again; any other error
-// means that nobody knows whether Twilio accepted the SMS. When SMS.DoubtSince
-// is set, Send first looks whether Twilio has it already.
+// An *alert.SendError tells whether to try again; any other error means that
+// Twilio may have accepted the SMS. If SMS.DoubtSince is set, Send first looks
+// whether Twilio has it already.
 type Sender interface {
 	Send(ctx context.Context, sms alert.SMS) (sid string, err error)
 }
@@ -22,8 +22,8 @@ type Sender interface {
 const (
 	// concurrency is how many SMS a worker sends at a time.
 	concurrency = 16
-	// idle is the longest that a worker rests: other replicas' SMS, ended
-	// leases and held alerts are found no later.
+	// idle is how long a worker rests at most. It then looks for SMS of other
+	// replicas, ended leases and held alerts.
 	idle = 2 * time.Second
 )
 
@@ -43,7 +43,7 @@ func NewWorker(o *Outbox, sender Sender) *Worker {
 }
 
 // Run sends SMS until ctx ends, and returns when those in flight are settled.
-// What is not sent by then stays for the next start.
+// SMS that wait are sent after the next start.
 func (w *Worker) Run(ctx context.Context) {
 	defer w.sending.Wait()
 	// A database that fails does so at each look: log the change only.
@@ -162,7 +162,7 @@ func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger)
 	log.Warn("SMS not sent yet", "code", failure.Code, "err", failure)
 }
 
-// attempt sends c unless it is no news any more.
+// attempt sends c while it is news.
 func (w *Worker) attempt(ctx context.Context, c claim) (string, error) {
 	if age := time.Since(c.created); age > w.outbox.options.GiveUpAfter {
 		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New("given up: not accepted within GIVE_UP_AFTER")}
