@@ -66,7 +66,7 @@ func TestErrorBehindOurOwn(t *testing.T) {
 }
 
 // unreadable is a Twilio whose answer to the first SMS was lost, and whose log
-// nobody can read.
+// cannot be read.
 type unreadable struct {
 	mu    sync.Mutex
 	texts []string
@@ -87,7 +87,7 @@ func (u *unreadable) Send(_ context.Context, sms alert.SMS) (string, error) {
 	return "SM" + sms.ID, nil
 }
 
-// TestDoubtThatStays: an SMS whose fate nobody learns does not keep alerts
+// TestDoubtThatStays: an SMS that stays in doubt does not keep alerts
 // about messages from their phones.
 func TestDoubtThatStays(t *testing.T) {
 	t.Parallel()
