@@ -10,7 +10,7 @@ import (
 )
 
 // bulkSizes is how many sizes of a bulk statement are prepared: for 1, 2, 4 …
-// 64 rows. Any number of rows is a few of those, none of which is parsed anew.
+// 64 rows. A few of them together serve any number of rows, without parsing.
 const bulkSizes = 7
 
 // bulk is a statement over a list of rows.
@@ -50,8 +50,8 @@ func (db *database) prepare(ctx context.Context) (err error) {
 }
 
 // list writes the placeholders of rows: $1,$2 for a single column, ($1,$2),
-// ($3,$4) for more. SQLite looks the name of each up in a list of all of them,
-// so it gets ? instead.
+// ($3,$4) for more. SQLite searches a list of all names for each $1, so it gets
+// ? instead.
 func (db *database) list(rows, columns int) string {
 	var b strings.Builder
 	for n := range rows * columns {

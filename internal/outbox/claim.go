@@ -14,7 +14,7 @@ import (
 type Status string
 
 // The statuses of an SMS. Sending means that a worker may be sending it, or
-// that an attempt was made of which nobody knows whether Twilio accepted it.
+// that Twilio may have accepted an earlier attempt.
 const (
 	Pending     Status = "pending"
 	Sending     Status = "sending"
@@ -38,9 +38,9 @@ func (s *Status) Scan(column any) error {
 const (
 	// sendTimeout bounds one attempt, the look into Twilio's log included.
 	sendTimeout = 15 * time.Second
-	// lease is how long a claimed SMS belongs to its worker: longer than claim
-	// and attempt take and Twilio's log lags, so that who takes it over from a
-	// process that died finds in the log what that one sent.
+	// lease is how long a claimed SMS belongs to its worker. It is longer than a
+	// claim, an attempt and the lag of Twilio's message log together: when a
+	// process dies, the log shows what it sent before another claims the SMS.
 	lease = 30 * time.Second
 )
 

@@ -15,8 +15,8 @@ const (
 	// commitTimeout bounds a commit, the wait for the one before it included:
 	// a webhook is answered within 5 s, and Event Streams waits no longer.
 	commitTimeout = 4 * time.Second
-	// leastCommit is what a commit gets whose first delivery waited long: the
-	// others may be younger.
+	// leastCommit is the least time for a commit, even if its first delivery
+	// waited long: the others may be younger.
 	leastCommit = 250 * time.Millisecond
 	// maxWaiting is about how many events wait for a commit, before further
 	// ones are refused: no more than a slow machine stores in time.
@@ -26,7 +26,7 @@ const (
 	yields = 3
 )
 
-// The reasons why Record stores nothing besides those of the database.
+// Errors of Record, besides those of the database. Nothing was stored.
 var (
 	ErrClosed = errors.New("the outbox is closed")
 	ErrBusy   = errors.New("too many events wait to be stored")
@@ -48,10 +48,10 @@ type batch struct {
 }
 
 // Record stores events and what follows from them, and returns one result for
-// each. They are on disk when it returns nil; on an error nothing is stored.
-// Twice the same event is stored once. It waits little more than 4 s for a
-// database that is away or locked; ctx matters only before the events join
-// others.
+// each. They are on disk when it returns nil; on an error nothing is stored. An
+// event that comes twice is stored once. Record waits little more than 4 s for a
+// database that is unreachable or locked; ctx matters only before the events
+// join others.
 func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, error) {
 	if len(events) == 0 {
 		return nil, nil
@@ -72,7 +72,7 @@ func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, er
 }
 
 // join adds a delivery to the open batch, or opens one with it. A batch is open
-// while the commit before it is under way: nobody waits for a timer.
+// while the commit before it is under way: no delivery waits for a timer.
 func (o *Outbox) join(d delivery) (*batch, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -100,8 +100,8 @@ func (o *Outbox) commitAll(ctx context.Context) {
 	for ticks := 0; ; {
 		select {
 		case <-o.opened:
-			// Who is about to join may, which saves all of them time; where
-			// nobody is, this takes none.
+			// Deliveries that are about to join may do so first, which saves
+			// time for all. If there are none, this takes no time.
 			for range yields {
 				runtime.Gosched()
 			}
@@ -137,7 +137,8 @@ func (o *Outbox) take(last bool) *batch {
 	return b
 }
 
-// commit stores a batch, and then tells whom it concerns.
+// commit stores a batch, and then tells the deliveries, the observer and the
+// worker.
 func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	begin := time.Now()
 	if least := begin.Add(leastCommit); b.deadline.Before(least) {
@@ -145,8 +146,9 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), b.deadline)
 	defer cancel()
-	// Most events are new, so the first attempt does not ask, unless the last
-	// batch had known ones: whoever gets each error by two ways has many.
+	// Most events are new, so the first attempt does not look for known ones,
+	// unless the last batch had some: where each error comes by two ways, half of
+	// them are known.
 	var r *recording
 	askFirst := o.askFirst
 	b.err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -211,9 +213,9 @@ func chartCounter(e alert.Event, now time.Time) (alert.Counter, bool) {
 	return c, e.Level != alert.Info
 }
 
-// storeChart adds to the chart's counters and empties chart. They are a picture
-// of the events, not their record: written once a second, what a crash takes
-// along is a second of it, and webhooks do not pay for it.
+// storeChart adds to the chart's counters and empties chart. The chart is a
+// picture, not a record: it is written once a second, so that webhooks do not
+// pay for it, and a crash loses a second of it.
 func (o *Outbox) storeChart(chart map[alert.Counter]int64) {
 	if len(chart) == 0 {
 		return

@@ -23,13 +23,13 @@ const schemaVersion = 2
 type database struct {
 	writes *sql.DB // on SQLite a single connection: it has a single writer
 	reads  *sql.DB
-	// skipLocked lets concurrent claims pass each other by. Postgres needs it,
-	// SQLite, with its single writer, neither needs nor knows it.
+	// skipLocked makes a claim skip the SMS that others claim. Only Postgres
+	// needs and knows it: SQLite has a single writer.
 	skipLocked string
-	numbered   bool // whether it is Postgres, which wants the placeholders of lists numbered
+	numbered   bool // Postgres: the placeholders of lists are numbered
 	bulk       statements
-	// file is SQLite's, open until SQLite has closed it: to close it releases
-	// SQLite's locks, which belong to the process.
+	// file is SQLite's file. It is closed after SQLite closed it: closing it
+	// releases SQLite's locks, which belong to the process.
 	file *os.File
 	stop func() // ends the checkpoints, or nil
 }
@@ -110,8 +110,8 @@ func (db *database) Close() error {
 // errAgain makes transact run a transaction again.
 var errAgain = errors.New("an event is known already")
 
-// transact runs do in a transaction, and again while other replicas are
-// faster and ctx lasts. Nothing is stored unless it returns nil.
+// transact runs do in a transaction, again while other replicas are faster and
+// ctx lasts. Nothing is stored unless it returns nil.
 func (db *database) transact(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	for {
 		err := db.attempt(ctx, do)
@@ -127,8 +127,8 @@ func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.T
 		return err
 	}
 	if !db.numbered {
-		// On SQLite only the beginning waits for others; to watch the context
-		// of each statement after it costs a tenth of a webhook.
+		// On SQLite only BEGIN waits for others. To watch the context of each
+		// later statement costs a tenth of a webhook.
 		ctx = context.WithoutCancel(ctx)
 	}
 	if err := do(ctx, tx); err != nil {

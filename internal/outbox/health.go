@@ -17,7 +17,7 @@ const (
 	unhealthyFor = time.Minute
 )
 
-// Health says how the outbox is.
+// Health says whether the outbox works.
 type Health struct {
 	// Problem says why it is not healthy and what to do, empty if it is.
 	Problem string
@@ -80,16 +80,16 @@ func told(reason string) string {
 	return reason
 }
 
-// unhealthy is the health of a database that fails. What it says goes into the
-// log: anybody may ask for the health, and it names hosts and users.
+// unhealthy is the health of a database that fails. The error goes only into
+// the log: it names hosts and users, and anybody may ask for the health.
 func (o *Outbox) unhealthy(problem string, err error) Health {
 	o.options.Logger.Error(problem, "err", err)
 	return Health{Problem: problem}
 }
 
-// lost tells of SMS that were accepted or given up since a time and did not
-// reach their phone. When they were recorded says little: what Twilio did not
-// accept fails GIVE_UP_AFTER later.
+// lost tells of SMS that did not reach their phone and were accepted or given up
+// since a time. The time of recording would not do: what Twilio does not accept
+// fails GIVE_UP_AFTER later.
 func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 	type loss struct {
 		status, reason string

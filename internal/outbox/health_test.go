@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
 )
 
 func TestHealthTellsOfOverdueAndLostSMS(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// maxCounters bounds what the page reads of a period's counters: codes may be
-// made up.
+// maxCounters is how many counters of a period the page reads at most: a
+// stranger may make up codes.
 const maxCounters = 1000
 
 // Backlog is what waits.
@@ -32,7 +32,7 @@ func (o *Outbox) Backlog(ctx context.Context) (Backlog, error) {
 	return b, nil
 }
 
-// History is what happened lately. Whatever is in it came from outside.
+// History is what happened lately. Its texts came from outside.
 type History struct {
 	Hours   []HourCount   // of the last 24 hours, the running one included
 	Events  []PastEvent   // the newest first
@@ -78,7 +78,7 @@ type PastSMS struct {
 }
 
 // History returns what happened until now, with at most limit events and SMS.
-// What it costs does not grow with the history: every query follows an index.
+// Its cost does not grow with the history: every query follows an index.
 func (o *Outbox) History(ctx context.Context, now time.Time, limit int) (History, error) {
 	h := History{Counts: make(map[alert.Counter]alert.Tally)}
 	var err error

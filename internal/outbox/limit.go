@@ -55,8 +55,8 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 }
 
 // lockPhones returns the phones' use of their limit, and keeps other replicas
-// from using it until the transaction ends. What waits counts as well as what
-// was sent in the last hour: it will be sent.
+// from using it until the transaction ends. What was sent in the last hour
+// counts, and what waits, since it will be sent.
 func lockPhones(ctx context.Context, tx *sql.Tx, recipients []string, now time.Time) (map[string]*phone, error) {
 	if _, err := tx.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('limit', $1, '', 0) ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
 		return nil, fmt.Errorf("locking the limit of SMS: %w", err)

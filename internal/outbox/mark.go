@@ -17,7 +17,7 @@ type Mark struct {
 	holder string // this Mark, among those of the same name
 }
 
-// Mark returns the mark of a name, of which each replica has one.
+// Mark returns the mark of a name. Each replica has one; they share the lease.
 func (o *Outbox) Mark(name string) *Mark {
 	return &Mark{db: o.db, name: name, holder: rand.Text()}
 }
@@ -44,8 +44,8 @@ func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (
 }
 
 // Move moves the mark forward, unless it is there already, and prolongs the
-// lease. A mark in the future, of a clock that was ahead, moves back. Held is false, and the mark where it was, when somebody else has taken
-// the lease since.
+// lease. A mark in the future, of a clock that was ahead, moves back. Held is
+// false, and the mark where it was, if another replica has taken the lease since.
 func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
@@ -58,7 +58,7 @@ func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (hel
 	return n > 0, err
 }
 
-// Release ends the lease, so that others need not wait for its end.
+// Release ends the lease now, so that others can take it.
 func (m *Mark) Release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()

@@ -1,10 +1,67 @@
 // Package outbox keeps what must not be forgotten: the events seen, how often
-// each happened, and the SMS to be sent and what became of them. Its Worker
-// sends them.
+// each happened, and the SMS to send with what became of them. Its Worker sends
+// them. SQLite serves a single process, Postgres any number of replicas; one
+// SQL text serves both where they agree.
 //
-// Every event enters by Record, and nothing else decides: one transaction asks
-// whether it was seen before, counts it, asks the triggers, and keeps the SMS.
-// SQLite serves a single process, Postgres any number of replicas.
+// Every event enters by Record, and nothing else decides. One transaction asks
+// whether the event is known, whether it is about an SMS of our own, counts it,
+// asks the triggers, and stores the event with the SMS to send. Record returns
+// after the commit: what was answered survives a crash, and there is an SMS if
+// and only if its event is stored. Sending comes later and never delays an answer.
+//
+// # Group commit
+//
+// A commit waits for the disk, whatever its size. Deliveries that arrive during
+// a commit therefore join one batch, which is the next commit; there is no
+// timer, and a delivery that comes alone is stored at once. Twilio waits a few
+// seconds for an answer, so a batch has a deadline and a largest size: a delivery
+// that cannot be stored in time gets an error, and nothing of it is stored. Most
+// events are new, so a batch inserts first; if an event is known after all, the
+// transaction starts again and looks.
+//
+// # Decided once
+//
+// A counter is a row for an account, a code and a period, with two numbers: how
+// many events there were, and up to which count alerts have been told. Package
+// alert decides, when all that matters is known; nothing is taken back later. A
+// transaction locks its counters in sorted order, so that replicas wait for each
+// other without a deadlock.
+//
+// Twilio reports errors about our SMS as it reports others, and an alert about a
+// failed alert would fail as well, and cause the next one. So an event about an
+// SMS of ours never alerts and is in no count. Every SID that Twilio ever told
+// for our SMS is kept. An event can come before its SID: one about a message, that
+// comes while an SMS of ours is in flight or in doubt, waits until those have
+// settled, an hour at most, and is then decided like any other. An Alarm does not
+// say what it is about, but how many errors it counted: it is about our SMS if
+// at least as many of them failed.
+//
+// # Limits
+//
+// A phone gets at most PerHour SMS in any hour. SMS of the last hour count, and
+// those that wait, since they will be sent. Alerts beyond that are held, and
+// belong to one SMS, held as well, that sums them up when the hour has room. One
+// row in marks is the lock that makes replicas share the limits.
+//
+// # Claim and lease
+//
+// A worker claims an SMS before it sends it: one UPDATE makes it "sending" until
+// the end of a lease. An attempt takes less time than a lease, so that two
+// workers never send the same SMS; and a worker never claims what it is sending,
+// whatever the clock says. The claim also words the SMS: it is stored with a text
+// for now and one for later, each true when it is sent. Then the SMS is sent, or pending until the
+// next attempt, or failed. If the worker dies, the lease ends, and a claim that
+// finds an SMS still "sending" knows that Twilio may have accepted it.
+//
+// # Doubt
+//
+// That SMS is in doubt, as is one whose answer was lost. It must be neither lost
+// nor doubled, so the sender first looks for it in Twilio's message log: the same
+// recipient and text, since the first attempt in doubt, and none of the SIDs that
+// other SMS have. If it is there it was sent; if not, it is sent again. The log
+// lags behind, so the look comes 10 s after the attempt or later. A later attempt
+// that Twilio refuses does not end the doubt about the earlier one; a status
+// callback that names the SMS does.
 package outbox
 
 import (
@@ -18,25 +75,25 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// Options say what alerts, whom, and for how long things are kept.
+// Options say which events alert which phones, and how long things are kept.
 type Options struct {
 	// Triggers decide which events alert.
 	Triggers alert.Triggers
-	// Text is how an alert reads.
+	// Text words an alert.
 	Text alert.Text
 	// Account is the SID of the account that sends the SMS, or empty. Errors of
 	// other accounts are never about them.
 	Account string
 	// Recipients get each alert.
 	Recipients []string
-	// PerHour is the most SMS that a phone gets in any hour, at least 1.
+	// PerHour is how many SMS a phone gets in any hour at most, at least 1.
 	PerHour int
 	// GiveUpAfter is how long an event is news: an SMS that Twilio has not
 	// accepted by then has failed.
 	GiveUpAfter time.Duration
 	// KeepFor is how long history stays.
 	KeepFor time.Duration
-	// Logger gets what the operator must know.
+	// Logger gets what the operator should know.
 	Logger *slog.Logger
 	// Observer, where set, is told of what happens.
 	Observer Observer
@@ -82,7 +139,7 @@ func Open(ctx context.Context, address string, options Options) (*Outbox, error)
 		return nil, fmt.Errorf("opening the outbox: %w", err)
 	}
 	if options.Observer == nil {
-		options.Observer = nobody{}
+		options.Observer = silent{}
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	o := &Outbox{
@@ -105,9 +162,9 @@ func (o *Outbox) Close() error {
 	return o.db.Close()
 }
 
-// nobody observes nothing.
-type nobody struct{}
+// silent is the Observer of an outbox without one.
+type silent struct{}
 
-func (nobody) Committed(int, time.Duration)          {}
-func (nobody) Recorded(alert.Event, Result)          {}
-func (nobody) Settled(Status, string, time.Duration) {}
+func (silent) Committed(int, time.Duration)          {}
+func (silent) Recorded(alert.Event, Result)          {}
+func (silent) Settled(Status, string, time.Duration) {}

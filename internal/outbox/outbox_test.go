@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// account is that of the events.
+	// account is the account of the events.
 	account = "AC0123456789abcdef0123456789abcdef"
 	// alice and bob have phones.
 	alice, bob = "+15005550006", "+15005550007"
@@ -102,7 +102,7 @@ func about(id, code, sid string) alert.Event {
 // eventually waits until ok.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	const longest = 100 * time.Millisecond // to look is dear: it may open a connection
+	const longest = 100 * time.Millisecond // a look is expensive: it may open a connection
 	end := time.Now().Add(30 * time.Second)
 	for pause := 10 * time.Millisecond; !ok(); pause = min(2*pause, longest) {
 		if time.Now().After(end) {

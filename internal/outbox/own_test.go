@@ -89,8 +89,8 @@ func TestNorDoesOneWhileTheSendInDoubtIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestErrorsAboutOurOwnSMSDoNotBreed is the loop of the fake Twilio that reports each alert as a new
-// error, by all three orders of arrival.
+// TestErrorsAboutOurOwnSMSDoNotBreed is the loop of the fake Twilio that
+// reports each alert as a new error, by all three orders of arrival.
 func TestErrorsAboutOurOwnSMSDoNotBreed(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.options.Recipients = []string{alice, bob}

@@ -15,10 +15,10 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 	if err != nil {
 		return nil, errors.New("pgx cannot read DATABASE_URL: write postgres://user:password@host:5432/database")
 	}
-	// Statements are prepared while the tables are young or empty, and stay
-	// planned for that: Postgres would read tables from end to end as they grow.
-	// To forbid that makes it think of what has no index as dear enough to
-	// compile, which takes 20 ms and more.
+	// Statements are prepared while the tables are new, and Postgres keeps those
+	// plans: it would read whole tables when they have grown. With enable_seqscan
+	// off a query without an index looks expensive enough for JIT compilation,
+	// which takes 20 ms and more, so JIT is off too.
 	writes := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "SET enable_seqscan = off; SET jit = off")
 		return err
@@ -33,8 +33,8 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 	return db, nil
 }
 
-// outrun reports whether Postgres ended a transaction for the sake of another
-// replica's: a deadlock, or a SID that both of them wrote.
+// outrun reports whether Postgres ended a transaction in favour of another
+// replica's: a deadlock, or a SID that both wrote.
 func outrun(err error) bool {
 	var postgres *pgconn.PgError
 	return errors.As(err, &postgres) && slices.Contains([]string{"40P01", "40001", "23505"}, postgres.Code)

@@ -58,8 +58,8 @@ func TestReplicasStartTogether(t *testing.T) {
 	starting.Wait()
 }
 
-// TestEventDeliveredToAllReplicasIsOneEvent delivers events to three replicas at once, in different orders and
-// batches.
+// TestEventDeliveredToAllReplicasIsOneEvent delivers events to three replicas
+// at once, in different orders and batches.
 func TestEventDeliveredToAllReplicasIsOneEvent(t *testing.T) {
 	t.Parallel()
 	address := postgresAddress(t)
@@ -197,8 +197,8 @@ func waiting(t *testing.T, address string) bool {
 	return count(t, address, "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
 }
 
-// TestTwoReplicasFindTheSameSMSInTheMessageLog lets another replica note a SID, found in the message log, that this
-// one found as well.
+// TestTwoReplicasFindTheSameSMSInTheMessageLog lets another replica note a SID,
+// found in the message log, that this one found as well.
 func TestTwoReplicasFindTheSameSMSInTheMessageLog(t *testing.T) {
 	t.Parallel()
 	address := postgresAddress(t)
@@ -249,7 +249,8 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// TestDeadlockIsTriedAgain lets a Record wait for a counter whose owner waits for the Record.
+// TestDeadlockIsTriedAgain lets a Record wait for a counter whose owner waits
+// for the Record.
 func TestDeadlockIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	address := postgresAddress(t)
@@ -281,7 +282,8 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestClaimThatWasNotCommittedSendsNothing lets the commit of claims fail, after their rows were read.
+// TestClaimThatWasNotCommittedSendsNothing lets the commit of claims fail,
+// after their rows were read.
 func TestClaimThatWasNotCommittedSendsNothing(t *testing.T) {
 	t.Parallel()
 	address := postgresAddress(t)
@@ -346,8 +348,9 @@ func (c *crowd) Send(context.Context, alert.SMS) (string, error) {
 	return sid, nil
 }
 
-// TestLookUpsInALargeHistoryUseIndexes does all that an outbox does beside a large history, and asks
-// Postgres whether it read a large table from end to end.
+// TestLookUpsInALargeHistoryUseIndexes does all that an outbox does beside a
+// large history, and asks Postgres whether it read a large table from end to
+// end.
 func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 	t.Parallel()
 	address := postgresAddress(t)
@@ -403,9 +406,10 @@ func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 	}
 }
 
-// TestLookUpsInAYoungDatabaseUseIndexes records in tables of which Postgres has no statistics yet, and
-// whose statements were prepared while they were empty: it would read them from
-// end to end, which took 40 ms for each commit after a minute of a storm.
+// TestLookUpsInAYoungDatabaseUseIndexes records in tables of which Postgres has
+// no statistics yet, and whose statements were prepared while they were empty:
+// it would read them from end to end, which took 40 ms for each commit after a
+// minute of a storm.
 func TestLookUpsInAYoungDatabaseUseIndexes(t *testing.T) {
 	t.Parallel()
 	address := postgresAddress(t)
@@ -448,9 +452,9 @@ func scans(t *testing.T, address string) string {
 	return fmt.Sprintf("%d of events, %d of sms", events, sms)
 }
 
-// TestPostgresOutage takes the server away, in all ways, while events come in:
-// each Record fails within 5 s or is stored; when the server is back all is
-// well again, by itself, and nothing that was answered is lost.
+// TestPostgresOutage stops the server, in all ways, while events come in:
+// each Record fails within 5 s or is stored; when the server is back all
+// works again, by itself, and nothing that was answered is lost.
 func TestPostgresOutage(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, "fsync=off")

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// purgeRows is how many rows a purge deletes in one go: few, so that
-	// webhooks wait for it no longer than for each other.
+	// purgeRows is how many rows a purge deletes at a time: few, so that webhooks
+	// wait for it no longer than for each other.
 	purgeRows = 200
-	// purgePauses is for how many times as long it rests after each go.
+	// purgePauses is how many times as long it rests afterwards.
 	purgePauses = 9
 )
 
@@ -40,7 +40,7 @@ func (o *Outbox) Purge(ctx context.Context) error {
 			if n < purgeRows {
 				break
 			}
-			// Webhooks wait for the same disk: most of the time it is theirs.
+			// Webhooks need the same disk: most of the time it is theirs.
 			select {
 			case <-ctx.Done():
 				return ctx.Err()

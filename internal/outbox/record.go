@@ -24,7 +24,7 @@ type Result struct {
 // String returns what to answer: the text of the alert, or why there is none.
 func (r Result) String() string { return cmp.Or(r.Text, r.Reason) }
 
-// The reasons that only the outbox knows.
+// Decisions of the outbox; all others are reasons of the triggers.
 const (
 	seenBefore = "seen before"
 	ownSMS     = "an SMS of our own"
@@ -46,8 +46,8 @@ type recording struct {
 	options Options
 	now     time.Time
 	entries []*entry
-	// askFirst looks for known events before anything is written. Where that is
-	// false all are taken for new, and insertEvents finds out.
+	// askFirst makes dropSeen look for known events. Otherwise all count as new
+	// until insertEvents finds out.
 	askFirst bool
 	// deliveries hold the entries of each delivery, in order.
 	deliveries [][]*entry
@@ -88,10 +88,9 @@ func (r *recording) add(entries []*entry) {
 	r.entries = append(r.entries, entries...)
 }
 
-// happened returns when e happened, as far as that can be believed. Twilio
-// delivers for four hours at most: what claims to be older than news, or to
-// come from the future, has a wrong date, and happened now. Only Twilio's error
-// log reaches further back.
+// happened returns when e happened. Twilio delivers for four hours at most: an
+// event that says it is older than news, or of the future, has a wrong date, and
+// happened now. Only events from Twilio's error log may be older.
 func (r *recording) happened(e alert.Event) time.Time {
 	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.ErrorLog
 	if e.Time.IsZero() || e.Time.After(r.now) || old {

@@ -1,10 +1,10 @@
--- The outbox, version 2. SQLite and Postgres read the same text, but for what
--- stands between /* and */, which SQLite reads as well: it keeps such a table by
--- its key, which saves a twentieth of the cost of a webhook.
--- Times are milliseconds since 1970 in UTC; 0 means never. No column is ever
--- NULL but sms.sid and events.decided; events and counts do not say so, because
--- SQLite would keep a journal of each statement to undo it by, a tenth of the
--- cost of a webhook.
+-- The outbox, version 2, for SQLite and Postgres. Only SQLite reads the text
+-- between /* and */: it then keeps a table by its key, which saves a twentieth of
+-- the cost of a webhook.
+-- Times are milliseconds since 1970 in UTC; 0 means never. Only sms.sid and
+-- events.decided are ever NULL. Events and counts do not say NOT NULL, because
+-- SQLite would then keep a journal of each statement, which costs a tenth of a
+-- webhook.
 
 CREATE TABLE events (
 	id          TEXT   PRIMARY KEY, -- NO… SID, an alarm's firing, or made up for what is always news
@@ -83,7 +83,7 @@ CREATE TABLE failures (
 );
 CREATE INDEX failures_at ON failures (at);
 
--- Leases and marks of what must run only once over all replicas.
+-- Leases and marks of tasks that one replica does at a time.
 CREATE TABLE marks (
 	name   TEXT   PRIMARY KEY,
 	at     BIGINT NOT NULL,

@@ -50,9 +50,9 @@ func keepSID(ctx context.Context, tx *sql.Tx, sid, sms string, now time.Time) (o
 	return owner, nil
 }
 
-// settleFailed notes a failed attempt and when to try again, or that there is
-// no more to try. It returns the status that the SMS has now, or "" when a
-// report of Twilio, or another worker, settled it meanwhile.
+// settleFailed notes a failed attempt and when to try again, or that the SMS has
+// failed. It returns the new status of the SMS, or "" if a status callback or
+// another worker settled it meanwhile.
 func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendError, now time.Time) (Status, error) {
 	status, next := Pending, now.Add(max(backoff(c.attempts), failure.RetryAfter))
 	late := now.Sub(c.happened) - o.options.GiveUpAfter
@@ -100,8 +100,8 @@ func oneLine(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 200)], "")
 }
 
-// backoff returns the pause after an attempt: 1 s doubling to 5 min, less a
-// random part of up to a half, so that what failed together does not return
+// backoff returns the pause after an attempt: 1 s doubling to 5 min, shortened
+// by up to a half at random, so that SMS that failed together do not return
 // together.
 func backoff(attempts int) time.Duration {
 	pause := lastRetry

@@ -16,8 +16,8 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 	if file == "" {
 		return nil, errors.New("DATABASE_URL has no file: use sqlite:alerts.db")
 	}
-	// It holds phone numbers: nobody else's to read. SQLite makes its other
-	// files alike.
+	// The file holds phone numbers: only its owner may read it. SQLite gives its
+	// other files the same mode.
 	opened, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 	return db, nil
 }
 
-// openFile opens a file of SQLite, for up to that many connections at a time.
+// openFile opens a file of SQLite, for that many connections at most.
 func openFile(file string, connections int, lock string, pragmas ...string) (*sql.DB, error) {
 	settings := url.Values{"_txlock": {lock}, "_pragma": pragmas}
 	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: settings.Encode()}
@@ -59,13 +59,14 @@ func openFile(file string, connections int, lock string, pragmas ...string) (*sq
 	return db, nil
 }
 
-// walPages is the length in pages from which SQLite's log is begun anew.
+// walPages is the length in pages from which SQLite's log starts again from its
+// beginning.
 const walPages = 1000
 
 // checkpoint moves what SQLite has logged into its file, once a second until
-// ctx ends. By itself it would do so in the middle of a commit, and webhooks
-// would wait, 100 ms while history is purged. What fails, such as on a full
-// disk, is tried again; commits tell of it.
+// ctx ends. SQLite itself would do so in the middle of a commit, and webhooks
+// would wait for it, 100 ms during a purge. A failure, for example on a full
+// disk, is tried again; commits report it.
 func (db *database) checkpoint(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -85,7 +86,8 @@ func (db *database) checkpoint(ctx context.Context) {
 	}
 }
 
-// move moves what is in the log, and where that is much begins the log anew.
+// move moves what is in the log. If that is much, it starts the log again from
+// its beginning.
 func (db *database) move(ctx context.Context) {
 	const passive = "PRAGMA wal_checkpoint(PASSIVE)"
 	var busy, logged, moved int
@@ -101,7 +103,7 @@ func (db *database) move(ctx context.Context) {
 			break
 		}
 	}
-	// A log begins anew once all of it has moved and is on disk. While commits
-	// go on there is always a rest, which by now is small: they wait for it.
+	// SQLite can start the log again only after all of it has moved. While commits
+	// go on there is always a rest, which is small by now: they wait for it.
 	db.writes.ExecContext(ctx, passive)
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // TestLocked holds SQLite's lock, as another program could: each Record fails
-// within 5 s, however many wait, and nothing is stored. Then all is well again.
+// within 5 s, however many wait, and nothing is stored. Then all works again.
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	address := sqliteAddress(t)
@@ -157,7 +157,7 @@ func filled(t *testing.T, file string) {
 	}
 }
 
-// TestCorrupt writes rubbish over the pages of events: whoever needs them gets
+// TestCorrupt writes rubbish over the pages of events: Record returns
 // an error, and the program does not crash.
 func TestCorrupt(t *testing.T) {
 	t.Parallel()

@@ -14,10 +14,9 @@ import (
 
 // Sender sends an SMS and returns Twilio's SID of it.
 //
-// An error tells by *alert.SendError whether to try again; any other error
-// means that nobody knows whether Twilio accepted the SMS. When SMS.DoubtSince
-// is set, Send first looks whether Twilio has it already, and with SMS.LookOnly
-// it does no more.
+// An *alert.SendError tells whether to try again; any other error means that
+// Twilio may have accepted the SMS. If SMS.DoubtSince is set, Send first looks
+// whether Twilio has it already. With SMS.LookOnly it sends nothing.
 type Sender interface {
 	Send(ctx context.Context, sms alert.SMS) (sid string, err error)
 }
@@ -25,8 +24,8 @@ type Sender interface {
 const (
 	// concurrency is how many SMS a worker sends at a time.
 	concurrency = 16
-	// idle is the longest that a worker rests: other replicas' SMS, ended
-	// leases and held alerts are found no later.
+	// idle is how long a worker rests at most. It then looks for SMS of other
+	// replicas, ended leases and held alerts.
 	idle = 2 * time.Second
 )
 
@@ -51,7 +50,7 @@ func NewWorker(o *Outbox, sender Sender) *Worker {
 }
 
 // Run sends SMS until ctx ends, and returns when those in flight are settled.
-// What is not sent by then stays for the next start.
+// SMS that wait are sent after the next start.
 func (w *Worker) Run(ctx context.Context) {
 	defer w.sending.Wait()
 	// A database that fails does so at each look: log the change only.
