@@ -83,7 +83,7 @@ func authenticated(next http.Handler, password string, logger *slog.Logger) http
 			logger.Warn("wrong password for the operator's page", "from", r.RemoteAddr)
 		}
 		w.Header().Set("WWW-Authenticate", `Basic realm="twilio-error-sms", charset="UTF-8"`)
-		http.Error(w, "the password is that of ADMIN_PASSWORD", http.StatusUnauthorized)
+		http.Error(w, "the password is ADMIN_PASSWORD of the settings", http.StatusUnauthorized)
 	})
 }
 
