@@ -334,7 +334,7 @@ func TestCeiling(t *testing.T) {
 }
 
 // marked is an outbox in which a catch-up reader left its mark.
-type marked struct{ brokenOutbox }
+type marked struct{}
 
 func (marked) Backlog(context.Context) (outbox.Backlog, error) {
 	return outbox.Backlog{CaughtUp: time.Now().Add(-time.Hour)}, nil
