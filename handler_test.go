@@ -3,11 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,9 +19,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/metrics"
+	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/signature"
 )
 
@@ -28,51 +37,119 @@ const (
 	secondToken = "ffffffffffffffffffffffffffffffff"
 	formType    = "application/x-www-form-urlencoded"
 	jsonType    = "application/json"
-	recipeText  = "An error on your Twilio app occurred! 11200 HTTP retrieval failure https://www.twilio.com/docs/api/errors/11200\n"
+	recipeForm  = "ErrorCode=11200&Description=HTTP+retrieval+failure"
+	recipeText  = "An error on your Twilio app occurred! 11200 HTTP retrieval failure https://www.twilio.com/docs/api/errors/11200"
 )
 
-// dryRun is the settings of somebody who tries the server.
-var dryRun = map[string]string{"DRY_RUN": "true"}
+// TestRecipe is the recipe of 2014: a form with ErrorCode and Description is
+// posted, and the phone gets an SMS with both and the link.
+func TestRecipe(t *testing.T) {
+	t.Parallel()
+	handler, box, _ := newHandler(t, map[string]string{"ALERT_TO": "+15005550009"})
+	phone := startPhone(t, box)
 
-// newHandler returns a handler over a memory and what it logs.
-func newHandler(t testing.TB, env map[string]string) (http.Handler, *memory, *bytes.Buffer) {
-	t.Helper()
-	config := testConfig(t, env)
-	box, log := &memory{config: config}, new(bytes.Buffer)
-	return NewHandler(config, box, NewMetrics(), slog.New(slog.NewTextHandler(log, nil))), box, log
+	w := request(handler, "POST", "/error_trigger", formType, recipeForm, "")
+	if w.Code != http.StatusOK || w.Body.String() != recipeText+"\n" {
+		t.Errorf("answered %d %q, want 200 %q", w.Code, w.Body, recipeText)
+	}
+
+	if got := <-phone; got.To != "+15005550009" || got.Body != recipeText {
+		t.Errorf("%s got %q, want +15005550009 and %q", got.To, got.Body, recipeText)
+	}
 }
 
-// serve serves one request.
-func serveRequest(handler http.Handler, method, target, contentType, body string, header http.Header) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	if header != nil {
-		r.Header = header.Clone()
+// phone receives SMS. It is the sender of a worker: in the server Twilio stands
+// here.
+type phone chan alert.SMS
+
+func (p phone) Send(_ context.Context, sms alert.SMS) (sid string, err error) {
+	p <- sms
+	return "SMcccccccccccccccccccccccccccccccc", nil
+}
+
+// startPhone starts a worker that sends the SMS of box to a phone.
+func startPhone(t *testing.T, box *outbox.Outbox) phone {
+	p := make(phone, 10)
+	var worker sync.WaitGroup
+	worker.Go(func() { outbox.NewWorker(box, p).Run(t.Context()) })
+	t.Cleanup(worker.Wait)
+	return p
+}
+
+// newHandler returns a handler in a dry run with the settings env, its outbox in
+// a folder of its own, and what it logs.
+func newHandler(t testing.TB, env map[string]string) (http.Handler, *outbox.Outbox, *bytes.Buffer) {
+	t.Helper()
+	settings := load(t, env)
+	box := openOutbox(t, settings.Outbox)
+	var log bytes.Buffer
+	return NewHandler(settings, box, box.Health, metrics.New().Webhook, slog.New(slog.NewTextHandler(&log, nil))), box, &log
+}
+
+// openOutbox opens an outbox in a folder of its own.
+func openOutbox(t testing.TB, options outbox.Options) *outbox.Outbox {
+	t.Helper()
+	options.Logger = slog.New(slog.DiscardHandler)
+	box, err := outbox.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "alerts.db"), options)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { box.Close() })
+	return box
+}
+
+// load returns the settings env of a dry run.
+func load(t testing.TB, env map[string]string) config.Config {
+	t.Helper()
+	all := map[string]string{"DRY_RUN": "true"}
+	maps.Copy(all, env)
+	settings, err := config.Load(func(name string) string { return all[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return settings
+}
+
+// request serves one request, with an X-Twilio-Signature unless it is empty.
+func request(handler http.Handler, method, target, contentType, body, signature string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
+	}
+	if signature != "" {
+		r.Header.Set("X-Twilio-Signature", signature)
 	}
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, r)
 	return w
 }
 
-func TestRecipe(t *testing.T) {
+// history returns what is in an outbox.
+func history(t *testing.T, box *outbox.Outbox) outbox.History {
+	t.Helper()
+	h, err := box.History(t.Context(), time.Now(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestWaysToPostTheRecipe(t *testing.T) {
 	t.Parallel()
-	body := "ErrorCode=11200&Description=HTTP+retrieval+failure"
 	for name, r := range map[string]struct{ target, contentType, body string }{
-		"a form":                           {"/error_trigger", formType, body},
-		"a form in another charset's name": {"/error_trigger", formType + "; charset=utf-8", body},
-		"the query":                        {"/error_trigger?" + body, "", ""},
-		"the query, no form in the body":   {"/error_trigger?" + body, formType, ""},
+		"a form":                           {"/error_trigger", formType, recipeForm},
+		"a form in another charset's name": {"/error_trigger", formType + "; charset=utf-8", recipeForm},
+		"the query":                        {"/error_trigger?" + recipeForm, "", ""},
+		"the query, no form in the body":   {"/error_trigger?" + recipeForm, formType, ""},
 		"half query, half form":            {"/error_trigger?ErrorCode=11200", formType, "Description=HTTP+retrieval+failure"},
 		"JSON with strings":                {"/error_trigger", jsonType, `{"ErrorCode":"11200","Description":"HTTP retrieval failure"}`},
 		"JSON with numbers":                {"/error_trigger", jsonType, `{"ErrorCode":11200,"Description":"HTTP retrieval failure"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			handler, _, _ := newHandler(t, dryRun)
-			w := serveRequest(handler, "POST", r.target, r.contentType, r.body, nil)
-			if w.Code != http.StatusOK || w.Body.String() != recipeText {
+			handler, _, _ := newHandler(t, nil)
+			w := request(handler, "POST", r.target, r.contentType, r.body, "")
+			if w.Code != http.StatusOK || w.Body.String() != recipeText+"\n" {
 				t.Errorf("got %d %q, want 200 %q", w.Code, w.Body, recipeText)
 			}
 		})
@@ -81,6 +158,7 @@ func TestRecipe(t *testing.T) {
 
 func TestBadInput(t *testing.T) {
 	t.Parallel()
+	handler, box, _ := newHandler(t, nil)
 	for name, r := range map[string]struct {
 		method, target, contentType, body string
 		status                            int
@@ -107,17 +185,15 @@ func TestBadInput(t *testing.T) {
 		"a report of nothing":    {"POST", "/message_status", formType, "MessageStatus=sent", 400, "missing MessageSid or MessageStatus"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			handler, box, _ := newHandler(t, dryRun)
-			w := serveRequest(handler, r.method, r.target, r.contentType, r.body, nil)
+			w := request(handler, r.method, r.target, r.contentType, r.body, "")
 			if w.Code != r.status || !strings.Contains(w.Body.String(), r.answer) || strings.Count(w.Body.String(), "\n") != 1 {
 				t.Errorf("got %d %q, want %d and one line with %q", w.Code, w.Body, r.status, r.answer)
 			}
 			if w.Code == http.StatusMethodNotAllowed && w.Header().Get("Allow") != "POST" {
 				t.Errorf("Allow is %q, want POST", w.Header().Get("Allow"))
 			}
-			if len(box.events)+len(box.reports) > 0 {
-				t.Error("something was recorded")
+			if events := history(t, box).Events; len(events) > 0 {
+				t.Errorf("recorded %v", events)
 			}
 		})
 	}
@@ -126,9 +202,10 @@ func TestBadInput(t *testing.T) {
 // TestStrangeCodes: nothing that a stranger sent becomes part of a link.
 func TestStrangeCodes(t *testing.T) {
 	t.Parallel()
+	handler, _, log := newHandler(t, nil)
 	for _, code := range []string{"11200/../..", "11200\n", "\u0661\u0661\u0662\u0660\u0660", strings.Repeat("1", 500), "<script>", "", "12", "1234567", "-1120"} {
-		handler, _, log := newHandler(t, dryRun)
-		w := serveRequest(handler, "POST", "/error_trigger", formType, url.Values{"ErrorCode": {code}, "Description": {"broken"}}.Encode(), nil)
+		log.Reset()
+		w := request(handler, "POST", "/error_trigger", formType, url.Values{"ErrorCode": {code}, "Description": {"broken"}}.Encode(), "")
 		want := "An error on your Twilio app occurred! broken https://www.twilio.com/docs/api/errors\n"
 		if w.Code != http.StatusOK || w.Body.String() != want {
 			t.Errorf("code %q: got %d %q, want 200 %q", code, w.Code, w.Body, want)
@@ -139,20 +216,33 @@ func TestStrangeCodes(t *testing.T) {
 	}
 }
 
+// fullDisk is an outbox that cannot be written.
+type fullDisk struct{}
+
+func (fullDisk) Record(context.Context, []alert.Event) ([]outbox.Result, error) {
+	return nil, errors.New("database or disk is full")
+}
+
+func (fullDisk) Deliver(context.Context, alert.Report) (bool, error) {
+	return false, errors.New("database or disk is full")
+}
+
 func TestOutboxUnavailable(t *testing.T) {
 	t.Parallel()
+	var log bytes.Buffer
+	healthy := func(context.Context) outbox.Health { return outbox.Health{} }
+	handler := NewHandler(load(t, nil), fullDisk{}, healthy, metrics.New().Webhook, slog.New(slog.NewTextHandler(&log, nil)))
 	for target, body := range map[string]string{
-		"/error_trigger":  "ErrorCode=11200",
+		"/error_trigger":  recipeForm,
 		"/message_status": "MessageSid=SM33333333333333333333333333333333&MessageStatus=delivered",
 	} {
-		handler, box, log := newHandler(t, dryRun)
-		box.diskFull = true
-		w := serveRequest(handler, "POST", target, formType, body, nil)
+		log.Reset()
+		w := request(handler, "POST", target, formType, body, "")
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "nothing was recorded") {
 			t.Errorf("%s: got %d %q", target, w.Code, w.Body)
 		}
 		if strings.Contains(w.Body.String(), "disk") || !strings.Contains(log.String(), "disk is full") {
-			t.Errorf("%s: the cause belongs into the log %q, not into the answer %q", target, log, w.Body)
+			t.Errorf("%s: the cause belongs into the log %q, not into the answer %q", target, log.String(), w.Body)
 		}
 	}
 }
@@ -160,11 +250,12 @@ func TestOutboxUnavailable(t *testing.T) {
 // TestBadEventInBatch: one bad event must not lose the others.
 func TestBadEventInBatch(t *testing.T) {
 	t.Parallel()
-	handler, box, log := newHandler(t, dryRun)
+	handler, box, log := newHandler(t, nil)
 	event := `{"specversion":"1.0","type":"com.twilio.error-logs.error.logged","id":"NO%d","data":{"error_code":"11200","level":"ERROR"}}`
-	w := serveRequest(handler, "POST", "/error_trigger", jsonType, fmt.Sprintf("["+event+`,"bad",`+event+"]", 1, 2), nil)
-	if w.Code != http.StatusOK || len(box.events) != 2 || !strings.Contains(w.Body.String(), "event 2 of 3") || !strings.Contains(log.String(), "event 2 of 3") {
-		t.Errorf("got %d %q, %d events recorded, log %q", w.Code, w.Body, len(box.events), log)
+	w := request(handler, "POST", "/error_trigger", jsonType, fmt.Sprintf("["+event+`,"bad",`+event+"]", 1, 2), "")
+	events := history(t, box).Events
+	if w.Code != http.StatusOK || len(events) != 2 || !strings.Contains(w.Body.String(), "event 2 of 3") || !strings.Contains(log.String(), "event 2 of 3") {
+		t.Errorf("got %d %q, %d events recorded, log %q", w.Code, w.Body, len(events), log)
 	}
 }
 
@@ -175,7 +266,7 @@ func TestSignatures(t *testing.T) {
 	json := `{"ErrorCode":"11200"}`
 	sum := sha256.Sum256([]byte(json))
 	hashed := "/error_trigger?bodySHA256=" + hex.EncodeToString(sum[:])
-	signed := func(address string) string { return sign(firstToken, address, form) }
+	signed := func(address string) string { return signature.Sign(firstToken, address, form) }
 	for name, r := range map[string]struct {
 		env               map[string]string
 		target, signature string
@@ -184,8 +275,8 @@ func TestSignatures(t *testing.T) {
 	}{
 		"right":                          {nil, "/error_trigger", signed(publicURL + "/error_trigger"), form.Encode(), formType, 200},
 		"missing":                        {nil, "/error_trigger", "", form.Encode(), formType, 403},
-		"of another token":               {nil, "/error_trigger", sign("12345", publicURL+"/error_trigger", form), form.Encode(), formType, 403},
-		"of an empty token":              {nil, "/error_trigger", sign("", publicURL+"/error_trigger", form), form.Encode(), formType, 403},
+		"of another token":               {nil, "/error_trigger", signature.Sign("12345", publicURL+"/error_trigger", form), form.Encode(), formType, 403},
+		"of an empty token":              {nil, "/error_trigger", signature.Sign("", publicURL+"/error_trigger", form), form.Encode(), formType, 403},
 		"of another URL":                 {nil, "/error_trigger", signed("https://evil.example.com/error_trigger"), form.Encode(), formType, 403},
 		"of another body":                {nil, "/error_trigger", signed(publicURL + "/error_trigger"), form.Encode() + "&More=1", formType, 403},
 		"of http for https":              {nil, "/error_trigger", signed("http://alerts.example.com/error_trigger"), form.Encode(), formType, 403},
@@ -194,28 +285,26 @@ func TestSignatures(t *testing.T) {
 		"port in PUBLIC_URL, not signed": {map[string]string{"PUBLIC_URL": publicURL + ":8443"}, "/error_trigger", signed(publicURL + "/error_trigger"), form.Encode(), formType, 200},
 		"a query":                        {nil, "/error_trigger?a=%20b&c", signed(publicURL + "/error_trigger?a=%20b&c"), form.Encode(), formType, 200},
 		"another query":                  {nil, "/error_trigger?a=2", signed(publicURL + "/error_trigger?a=1"), form.Encode(), formType, 403},
-		"all fields in the query":        {nil, "/error_trigger?" + form.Encode(), sign(firstToken, publicURL+"/error_trigger?"+form.Encode(), nil), "", "", 200},
-		"repeated fields":                {nil, "/error_trigger", sign(firstToken, publicURL+"/error_trigger", repeated), repeated.Encode(), formType, 200},
+		"all fields in the query":        {nil, "/error_trigger?" + form.Encode(), signature.Sign(firstToken, publicURL+"/error_trigger?"+form.Encode(), nil), "", "", 200},
+		"repeated fields":                {nil, "/error_trigger", signature.Sign(firstToken, publicURL+"/error_trigger", repeated), repeated.Encode(), formType, 200},
 		"prefix removed by the proxy":    {map[string]string{"PUBLIC_URL": publicURL + "/alerts/"}, "/error_trigger", signed(publicURL + "/alerts/error_trigger"), form.Encode(), formType, 200},
 		"prefix kept by the proxy":       {map[string]string{"PUBLIC_URL": publicURL + "/alerts"}, "/alerts/error_trigger", signed(publicURL + "/alerts/error_trigger"), form.Encode(), formType, 200},
 		"prefix twice":                   {map[string]string{"PUBLIC_URL": publicURL + "/alerts"}, "/alerts/alerts/error_trigger", signed(publicURL + "/alerts/alerts/error_trigger"), form.Encode(), formType, 404},
 		"an empty query":                 {nil, "/error_trigger?", signed(publicURL + "/error_trigger?"), form.Encode(), formType, 200},
-		"second token":                   {map[string]string{"WEBHOOK_AUTH_TOKENS": "x1, " + secondToken}, "/error_trigger", sign(secondToken, publicURL+"/error_trigger", form), form.Encode(), formType, 200},
-		"JSON with its hash":             {nil, hashed, sign(firstToken, publicURL+hashed, nil), json, jsonType, 200},
-		"JSON with another's hash":       {nil, hashed, sign(firstToken, publicURL+hashed, nil), `{"ErrorCode":"11201"}`, jsonType, 403},
-		"JSON with an upper-case hash":   {nil, "/error_trigger?bodySHA256=" + strings.ToUpper(hex.EncodeToString(sum[:])), sign(firstToken, publicURL+"/error_trigger?bodySHA256="+strings.ToUpper(hex.EncodeToString(sum[:])), nil), json, jsonType, 403},
-		"JSON without a hash":            {nil, "/error_trigger", sign(firstToken, publicURL+"/error_trigger", nil), json, jsonType, 403},
+		"second token":                   {map[string]string{"WEBHOOK_AUTH_TOKENS": "x1, " + secondToken}, "/error_trigger", signature.Sign(secondToken, publicURL+"/error_trigger", form), form.Encode(), formType, 200},
+		"JSON with its hash":             {nil, hashed, signature.Sign(firstToken, publicURL+hashed, nil), json, jsonType, 200},
+		"JSON with another's hash":       {nil, hashed, signature.Sign(firstToken, publicURL+hashed, nil), `{"ErrorCode":"11201"}`, jsonType, 403},
+		"JSON with an upper-case hash":   {nil, "/error_trigger?bodySHA256=" + strings.ToUpper(hex.EncodeToString(sum[:])), signature.Sign(firstToken, publicURL+"/error_trigger?bodySHA256="+strings.ToUpper(hex.EncodeToString(sum[:])), nil), json, jsonType, 403},
+		"JSON without a hash":            {nil, "/error_trigger", signature.Sign(firstToken, publicURL+"/error_trigger", nil), json, jsonType, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env := map[string]string{"DRY_RUN": "true", "PUBLIC_URL": publicURL, "TWILIO_AUTH_TOKEN": firstToken}
-			for name, value := range r.env {
-				env[name] = value
-			}
+			env := map[string]string{"PUBLIC_URL": publicURL, "TWILIO_AUTH_TOKEN": firstToken}
+			maps.Copy(env, r.env)
 			handler, box, log := newHandler(t, env)
-			w := serveRequest(handler, "POST", r.target, r.contentType, r.body, http.Header{"X-Twilio-Signature": {r.signature}})
-			if w.Code != r.want || len(box.events) > 0 != (w.Code == 200) {
-				t.Errorf("got %d with %d events, want %d: %s%s", w.Code, len(box.events), r.want, w.Body, log)
+			w := request(handler, "POST", r.target, r.contentType, r.body, r.signature)
+			if events := history(t, box).Events; w.Code != r.want || len(events) > 0 != (w.Code == 200) {
+				t.Errorf("got %d with %d events, want %d: %s%s", w.Code, len(events), r.want, w.Body, log)
 			}
 			if w.Code == http.StatusForbidden && (!strings.Contains(log.String(), "checked_url="+publicURL) && !strings.Contains(log.String(), `checked_url="`+publicURL) || strings.Contains(log.String(), firstToken)) {
 				t.Errorf("the log should say which URL was checked, and no token: %s", log)
@@ -224,45 +313,30 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// TestTwiliosVectors pins the signatures that Twilio's pages publish.
-func TestTwiliosVectors(t *testing.T) {
-	t.Parallel()
-	v := signature.NewVerifier("https://example.com", []string{"12345"})
-	form := url.Values{"CallSid": {"CA1234567890ABCDE"}, "Caller": {"+14158675310"}, "Digits": {"1234"}, "From": {"+14158675310"}, "To": {"+18005551212"}}
-	r := httptest.NewRequest("POST", "/myapp.php?foo=1&bar=2", nil)
-	r.Header.Set("X-Twilio-Signature", "L/OH5YylLD5NRKLltdqwSvS0BnU=")
-	if !v.Valid(r, nil, form) {
-		t.Error("Twilio's own form is refused")
-	}
-	body := []byte(`{"CallSid":"CA1234567890ABCDE","Caller":"+12349013030"}`)
-	r = httptest.NewRequest("POST", "/myapp.php?bodySHA256=5ccde7145dfb8f56479710896586cb9d5911809d83afbe34627818790db0aec9", nil)
-	r.Header.Set("X-Twilio-Signature", sign("12345", v.URL(r), nil))
-	if !v.Valid(r, body, nil) {
-		t.Error("Twilio's own JSON is refused")
-	}
-}
-
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	handler, _, _ := newHandler(t, map[string]string{
-		"TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef", "TWILIO_AUTH_TOKEN": firstToken,
+		"DRY_RUN": "false", "TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef", "TWILIO_AUTH_TOKEN": firstToken,
 		"ALERT_FROM": "+15005550006", "ALERT_TO": "+15005550009", "POLL_EVERY": "5m",
 	})
-	if w := serveRequest(handler, "POST", "/error_trigger", formType, "ErrorCode=11200", nil); w.Code != http.StatusForbidden {
+	if w := request(handler, "POST", "/error_trigger", formType, "ErrorCode=11200", ""); w.Code != http.StatusForbidden {
 		t.Errorf("without PUBLIC_URL a webhook got %d, want 403", w.Code)
 	}
 }
 
 func TestMessageStatus(t *testing.T) {
 	t.Parallel()
-	handler, box, log := newHandler(t, dryRun)
+	handler, box, log := newHandler(t, nil)
+	phone := startPhone(t, box)
+	request(handler, "POST", "/error_trigger", formType, recipeForm, "")
+	sms := <-phone
 	body := "MessageSid=SMcccccccccccccccccccccccccccccccc&MessageStatus=undelivered&ErrorCode=30034&To=%2B15005550009"
-	if w := serveRequest(handler, "POST", "/message_status?sms=ROW", formType, body, nil); w.Code != http.StatusOK {
+	if w := request(handler, "POST", "/message_status?sms="+sms.ID, formType, body, ""); w.Code != http.StatusOK {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
-	want := alert.Report{ID: "ROW", SID: "SMcccccccccccccccccccccccccccccccc", Status: "undelivered", Code: "30034"}
-	if len(box.reports) != 1 || box.reports[0] != want {
-		t.Errorf("got %+v, want %+v", box.reports, want)
+	got := history(t, box).SMS[0]
+	if got.SID != "SMcccccccccccccccccccccccccccccccc" || got.Status != outbox.Undelivered || got.Error != "30034" {
+		t.Errorf("the outbox holds %+v, want an SMS that is undelivered with error 30034", got)
 	}
 	for _, word := range []string{"level=ERROR", "code=30034", "...0009"} {
 		if !strings.Contains(log.String(), word) {
@@ -276,14 +350,66 @@ func TestMessageStatus(t *testing.T) {
 
 func TestHealthz(t *testing.T) {
 	t.Parallel()
-	handler, _, _ := newHandler(t, dryRun)
-	if w := serveRequest(handler, "GET", "/healthz", "", "", nil); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
-		t.Errorf("got %d %q", w.Code, w.Body)
+	for name, c := range map[string]struct {
+		health outbox.Health
+		status int
+		answer string
+	}{
+		"healthy":     {outbox.Health{}, http.StatusOK, "ok\n"},
+		"with notes":  {outbox.Health{Notes: []string{"2 SMS undelivered"}}, http.StatusOK, "ok\n2 SMS undelivered\n"},
+		"not healthy": {outbox.Health{Problem: "3 SMS overdue"}, http.StatusServiceUnavailable, "3 SMS overdue\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			health := func(context.Context) outbox.Health { return c.health }
+			handler := NewHandler(load(t, nil), fullDisk{}, health, metrics.New().Webhook, slog.New(slog.DiscardHandler))
+			if w := request(handler, "GET", "/healthz", "", "", ""); w.Code != c.status || w.Body.String() != c.answer {
+				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, c.status, c.answer)
+			}
+		})
 	}
-	handler, box, _ := newHandler(t, dryRun)
-	box.unwell = "3 SMS overdue"
-	if w := serveRequest(handler, "GET", "/healthz", "", "", nil); w.Code != http.StatusServiceUnavailable || w.Body.String() != "3 SMS overdue\n" {
-		t.Errorf("got %d %q", w.Code, w.Body)
+}
+
+// TestManyProbes: they ask the outbox once a second.
+func TestManyProbes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		health := onceASecond(func(context.Context) outbox.Health { asked++; return outbox.Health{} })
+		for range 100 {
+			health(t.Context())
+			time.Sleep(25 * time.Millisecond)
+		}
+		if asked != 3 {
+			t.Errorf("asked %d times in 2.5 s, want 3", asked)
+		}
+	})
+}
+
+// TestKindsOfWebhooks: metrics are told what each request brought.
+func TestKindsOfWebhooks(t *testing.T) {
+	t.Parallel()
+	var observed []string
+	observe := func(kind string, status int) { observed = append(observed, fmt.Sprint(kind, " ", status)) }
+	settings := load(t, map[string]string{"PUBLIC_URL": publicURL, "TWILIO_AUTH_TOKEN": firstToken})
+	box := openOutbox(t, settings.Outbox)
+	handler := NewHandler(settings, box, box.Health, observe, slog.New(slog.DiscardHandler))
+	for _, r := range []struct{ target, body, want string }{
+		{"/error_trigger", recipeForm, "alarm 200"},
+		{"/error_trigger", "Nothing=of+Twilio", "unread 400"},
+		{"/error_trigger", "", "unread 403"},
+		{"/message_status", "MessageSid=SM33333333333333333333333333333333&MessageStatus=delivered", "status 200"},
+		{"/healthz", "", ""},
+	} {
+		observed = nil
+		signed := ""
+		if form, _ := url.ParseQuery(r.body); len(form) > 0 {
+			signed = signature.Sign(firstToken, publicURL+r.target, form)
+		}
+		request(handler, "POST", r.target, formType, r.body, signed)
+		if got := strings.Join(observed, ", "); got != r.want {
+			t.Errorf("%s %q: observed %q, want %q", r.target, r.body, got, r.want)
+		}
 	}
 }
 
@@ -291,7 +417,7 @@ func TestHealthz(t *testing.T) {
 // 64 KiB get 431, a body above 1 MiB gets 413, and the connection closes.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	handler, _, _ := newHandler(t, dryRun)
+	handler, _, _ := newHandler(t, nil)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -319,6 +445,20 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// alertsAlways is an outbox where each event alerts. Without a database the
+// fuzzer sees the same steps for the same input.
+type alertsAlways struct{ text alert.Text }
+
+func (o alertsAlways) Record(_ context.Context, events []alert.Event) ([]outbox.Result, error) {
+	results := make([]outbox.Result, len(events))
+	for i, event := range events {
+		results[i].Text = o.text.Render(alert.Alert{Event: event})
+	}
+	return results, nil
+}
+
+func (alertsAlways) Deliver(context.Context, alert.Report) (bool, error) { return true, nil }
+
 var linkPattern = regexp.MustCompile(`[A-Za-z]+://\S*`)
 
 // FuzzHandler: never a panic, never a 500, never a link that is not Twilio's.
@@ -337,15 +477,13 @@ func FuzzHandler(f *testing.F) {
 		}
 	}
 	f.Add("ErrorCode=11200&Description=http%3A%2F%2Fevil.example.com", "", "")
-	config := testConfig(f, dryRun)
-	box := &memory{config: config}
-	handler := NewHandler(config, box, NewMetrics(), slog.New(slog.DiscardHandler))
+	settings := load(f, nil)
+	handler := NewHandler(settings, alertsAlways{settings.Outbox.Text}, nil, metrics.New().Webhook, slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, query, contentType, body string) {
 		r := httptest.NewRequest("POST", "/error_trigger", strings.NewReader(body))
 		r.URL.RawQuery = query
 		r.Header["Content-Type"] = []string{contentType}
 		w := httptest.NewRecorder()
-		box.events = nil
 		handler.ServeHTTP(w, r)
 		switch w.Code {
 		case 200, 400, 413, 415:

@@ -1,4 +1,6 @@
-package main
+// Package admin is what the operator's listener serves: a page that shows what
+// happened and what waits, and metrics for Prometheus.
+package admin
 
 import (
 	"bytes"
@@ -16,14 +18,16 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/metrics"
 	"twilio-error-sms/internal/outbox"
 )
 
 const (
 	// pageRows is how many events and SMS the page shows.
 	pageRows = 50
-	// ruleRows is how many codes it shows for each trigger.
-	ruleRows = 8
+	// triggerCodes is how many codes it shows for each trigger.
+	triggerCodes = 8
 	// pageTimeout bounds what the page asks the outbox.
 	pageTimeout = 10 * time.Second
 )
@@ -34,39 +38,40 @@ var pageHTML string
 //go:embed page.css
 var pageCSS string
 
-// AdminOutbox is what the operator's listener needs of the outbox.
-type AdminOutbox interface {
-	Backlog
+// Outbox is what the page reads of the outbox.
+type Outbox interface {
+	Backlog(ctx context.Context) (outbox.Backlog, error)
 	History(ctx context.Context, now time.Time, limit int) (outbox.History, error)
-	Health(ctx context.Context) outbox.Health
 }
 
 // admin serves the operator's page.
 type admin struct {
-	outbox   AdminOutbox
+	outbox   Outbox
+	health   func(context.Context) outbox.Health
 	triggers alert.Triggers
-	reads    bool // Twilio's log, by the catch-up reader
+	catchUp  bool // the reader of Twilio's error log runs
 	template *template.Template
 	logger   *slog.Logger
 }
 
-// NewAdmin returns what the operator's listener serves: the page at / and
-// metrics at /metrics, for whoever knows the password where there is one.
-func NewAdmin(config Config, box AdminOutbox, metrics *Metrics, logger *slog.Logger) http.Handler {
-	a := &admin{outbox: box, triggers: config.Triggers, reads: config.PollEvery > 0, logger: logger}
+// New returns what the operator's listener serves: the page at / and metrics at
+// /metrics. With ADMIN_PASSWORD it asks for the password, without it answers
+// this machine's addresses only.
+func New(settings config.Config, box Outbox, health func(context.Context) outbox.Health, measured *metrics.Metrics, logger *slog.Logger) http.Handler {
+	a := &admin{outbox: box, health: health, triggers: settings.Outbox.Triggers, catchUp: settings.PollEvery > 0, logger: logger}
 	a.template = template.Must(template.New("page").Parse(pageHTML))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.page)
-	mux.Handle("GET /metrics", metrics.Handler(a, logger))
-	if config.AdminPassword == "" {
+	mux.Handle("GET /metrics", measured.Handler(a.backlog, logger))
+	if settings.AdminPassword == "" {
 		return localOnly(mux)
 	}
-	return authenticated(mux, config.AdminPassword, logger)
+	return authenticated(mux, settings.AdminPassword, logger)
 }
 
 // authenticated asks for the password; any user name will do.
 func authenticated(next http.Handler, password string, logger *slog.Logger) http.Handler {
-	want := sha256.Sum256([]byte(password)) // of one length, whatever was typed
+	want := sha256.Sum256([]byte(password)) // hashes have one length, passwords do not
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, typed, ok := r.BasicAuth()
 		got := sha256.Sum256([]byte(typed))
@@ -78,14 +83,13 @@ func authenticated(next http.Handler, password string, logger *slog.Logger) http
 			logger.Warn("wrong password for the operator's page", "from", r.RemoteAddr)
 		}
 		w.Header().Set("WWW-Authenticate", `Basic realm="twilio-error-sms", charset="UTF-8"`)
-		http.Error(w, "the password is that of ADMIN_PASSWORD", http.StatusUnauthorized)
+		http.Error(w, "the password is ADMIN_PASSWORD of the settings", http.StatusUnauthorized)
 	})
 }
 
-// localOnly serves requests for an address of this machine. A web page of a
-// stranger can point a name of its own at 127.0.0.1 and then read, in the
-// operator's browser, what is served there (DNS rebinding); it cannot hide
-// that name.
+// localOnly serves requests for localhost or an IP address. A stranger's web
+// page can point its own name at 127.0.0.1 and then read, in the operator's
+// browser, what is served there (DNS rebinding); but the browser sends that name.
 func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
@@ -100,11 +104,11 @@ func localOnly(next http.Handler) http.Handler {
 	})
 }
 
-// Backlog returns what waits in the outbox. The mark that a reader left there
-// means nothing once it is turned off.
-func (a *admin) Backlog(ctx context.Context) (outbox.Backlog, error) {
+// backlog returns what waits in the outbox. Without a running reader the mark
+// that an earlier one left there means nothing.
+func (a *admin) backlog(ctx context.Context) (outbox.Backlog, error) {
 	b, err := a.outbox.Backlog(ctx)
-	if !a.reads {
+	if !a.catchUp {
 		b.CaughtUp = time.Time{}
 	}
 	return b, err
@@ -114,9 +118,9 @@ func (a *admin) Backlog(ctx context.Context) (outbox.Backlog, error) {
 func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	v := view{Now: time.Now().UTC(), Style: template.CSS(pageCSS), Health: a.outbox.Health(ctx)}
+	v := pageView{Now: time.Now().UTC(), Style: template.CSS(pageCSS), Health: a.health(ctx)}
 	var err error
-	if v.Backlog, err = a.Backlog(ctx); err == nil {
+	if v.Backlog, err = a.backlog(ctx); err == nil {
 		v.History, err = a.outbox.History(ctx, v.Now, pageRows)
 	}
 	if err != nil {
@@ -125,55 +129,59 @@ func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v.Chart = newChart(v.Hours, v.Now)
-	v.Rules = newRules(a.triggers, v.Counts, v.Now)
+	v.Triggers = newTriggerRows(a.triggers, v.Counts, v.Now)
 	var body bytes.Buffer
 	if err := a.template.Execute(&body, &v); err != nil {
 		a.logger.Error("the operator's page cannot be written", "err", err)
 		http.Error(w, "the page cannot be written, see the log", http.StatusInternalServerError)
 		return
 	}
+	setHeader(w.Header())
+	w.Write(body.Bytes())
+}
+
+// setHeader allows the page its own style sheet, and nothing else.
+func setHeader(header http.Header) {
 	style := sha256.Sum256([]byte(pageCSS))
-	header := w.Header()
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(style[:])+
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	w.Write(body.Bytes())
 }
 
-// view is what the template reads.
-type view struct {
+// pageView is what the template reads.
+type pageView struct {
 	Now     time.Time
 	Style   template.CSS
 	Health  outbox.Health
 	Backlog outbox.Backlog
 	outbox.History
-	Chart chart
-	Rules []rule
+	Chart    hourChart
+	Triggers []triggerRow
 }
 
-// Clock writes a time: the date only of other days.
-func (v *view) Clock(t time.Time) string {
+// Clock writes a time, with the date if it was not today.
+func (v *pageView) Clock(t time.Time) string {
 	if t.Truncate(24 * time.Hour).Equal(v.Now.Truncate(24 * time.Hour)) {
 		return t.Format("15:04:05")
 	}
 	return t.Format("Jan 2 15:04")
 }
 
-// Mask hides a phone number but for its end.
-func (v *view) Mask(number string) string {
+// Mask hides a phone number except its end.
+func (v *pageView) Mask(number string) string {
 	return strings.ReplaceAll(alert.Mask(number), "...", "…")
 }
 
-// IsCode reports whether what went wrong with an SMS is an error code.
-func (v *view) IsCode(s string) bool {
+// IsCode reports whether the error of an SMS is a code of Twilio.
+func (v *pageView) IsCode(s string) bool {
 	return len(s) >= 3 && len(s) <= 6 && strings.Trim(s, "0123456789") == ""
 }
 
 // Outcome says what became of an SMS.
-func (v *view) Outcome(s outbox.PastSMS) string {
+func (v *pageView) Outcome(s outbox.PastSMS) string {
 	switch {
 	case s.Status == outbox.Pending && s.Attempts == 0:
 		return "waits to be sent"
@@ -195,39 +203,39 @@ func (v *view) Outcome(s outbox.PastSMS) string {
 	return "reached the phone"
 }
 
-// Settled reports whether a status tells what became of an SMS. What waits and
-// what is held has figures of its own.
-func (v *view) Settled(s outbox.Status) bool {
+// Settled reports whether a status tells what became of an SMS. Waiting and held
+// SMS have their own figures.
+func (v *pageView) Settled(s outbox.Status) bool {
 	return s != outbox.Pending && s != outbox.Sending && s != outbox.Held
 }
 
 // Oldest says how long the oldest SMS has waited.
-func (v *view) Oldest() string { return v.Now.Sub(v.Backlog.Oldest).Round(time.Second).String() }
+func (v *pageView) Oldest() string { return v.Now.Sub(v.Backlog.Oldest).Round(time.Second).String() }
 
-// rule is a trigger and where its counters stand.
-type rule struct {
+// triggerRow is a trigger and how far its counters are.
+type triggerRow struct {
 	Text      string
 	Standings []alert.Standing
 	More      int // counters that are not shown
 }
 
-// newRules returns where the triggers stand. It names accounts only where
-// there are several.
-func newRules(triggers alert.Triggers, counts map[alert.Counter]int64, now time.Time) []rule {
+// newTriggerRows returns how far the counters of each trigger are. It names
+// accounts only if there are several.
+func newTriggerRows(triggers alert.Triggers, tallies map[alert.Counter]alert.Tally, now time.Time) []triggerRow {
 	accounts := make(map[string]bool)
-	for counter := range counts {
+	for counter := range tallies {
 		accounts[counter.Account] = true
 	}
-	rules := make([]rule, len(triggers.Rules))
+	rows := make([]triggerRow, len(triggers.Rules))
 	for i, trigger := range triggers.Rules {
-		standings := triggers.Standings(trigger, counts, now)
-		for i := range standings {
-			if len(accounts) == 1 {
-				standings[i].Account = ""
+		standings := triggers.Standings(trigger, tallies, now)
+		if len(accounts) == 1 {
+			for at := range standings {
+				standings[at].Account = ""
 			}
 		}
-		shown := min(len(standings), ruleRows)
-		rules[i] = rule{trigger.String(), standings[:shown], len(standings) - shown}
+		shown := min(len(standings), triggerCodes)
+		rows[i] = triggerRow{trigger.String(), standings[:shown], len(standings) - shown}
 	}
-	return rules
+	return rows
 }

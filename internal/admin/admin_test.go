@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"context"
@@ -11,16 +11,19 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/metrics"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/twiliotest"
 )
 
 // adminConfig returns the settings of a server with an operator's page.
-func adminConfig(t testing.TB, env map[string]string) Config {
+func adminConfig(t testing.TB, env map[string]string) config.Config {
 	t.Helper()
 	all := map[string]string{
 		"DRY_RUN": "true", "ADMIN_ADDR": "127.0.0.1:0", "ALERT_TO": "+15551230001,+15551230002", "ALERT_FROM": "+15005550006", "SMS_PER_HOUR": "9",
@@ -29,17 +32,18 @@ func adminConfig(t testing.TB, env map[string]string) Config {
 	for name, value := range env {
 		all[name] = value
 	}
-	return testConfig(t, all)
+	settings, err := config.Load(func(name string) string { return all[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return settings
 }
 
-// operator is phones that answer in every way there is, by the number of the
-// attempt.
-type operator struct{ n chan int }
+// phones answer in every way there is, by the number of the attempt.
+type phones struct{ attempts atomic.Int64 }
 
-func (o operator) Send(_ context.Context, _ alert.SMS) (string, error) {
-	n := <-o.n
-	o.n <- n + 1
-	switch n {
+func (p *phones) Send(context.Context, alert.SMS) (string, error) {
+	switch p.attempts.Add(1) {
 	case 3:
 		return "", &alert.SendError{Outcome: alert.Refused, Code: "21610", Err: errors.New("unsubscribed")}
 	case 5:
@@ -48,17 +52,29 @@ func (o operator) Send(_ context.Context, _ alert.SMS) (string, error) {
 	return twiliotest.NewSID("SM"), nil
 }
 
-// seeded returns an outbox after a bad day, and its settings.
-func seeded(t testing.TB, env map[string]string) (*outbox.Outbox, Config, *Metrics) {
+// openOutbox opens an outbox in a folder of its own.
+func openOutbox(t testing.TB, options outbox.Options) *outbox.Outbox {
 	t.Helper()
-	config, metrics := adminConfig(t, env), NewMetrics()
-	options := outboxOptions(config, slog.New(slog.DiscardHandler))
-	options.Observer = metrics
+	options.Logger = slog.New(slog.DiscardHandler)
 	box, err := outbox.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "alerts.db"), options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { box.Close() })
+	return box
+}
+
+// newPage returns what the operator's listener serves of box.
+func newPage(settings config.Config, box *outbox.Outbox, measured *metrics.Metrics) http.Handler {
+	return New(settings, box, box.Health, measured, slog.New(slog.DiscardHandler))
+}
+
+// seeded returns an outbox after a bad day, and its settings.
+func seeded(t testing.TB) (*outbox.Outbox, config.Config, *metrics.Metrics) {
+	t.Helper()
+	settings, measured := adminConfig(t, nil), metrics.New()
+	settings.Outbox.Observer = measured
+	box := openOutbox(t, settings.Outbox)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	recorded := int64(0)
@@ -68,17 +84,15 @@ func seeded(t testing.TB, env map[string]string) (*outbox.Outbox, Config, *Metri
 			t.Fatal(err)
 		}
 	}
-	numbers := make(chan int, 1)
-	numbers <- 1
 	done := make(chan struct{})
 	go func() {
-		outbox.NewWorker(box, operator{numbers}).Run(ctx)
+		outbox.NewWorker(box, new(phones)).Run(ctx)
 		close(done)
 	}()
 	deliverAll(t, box, recorded)
 	stop()
 	<-done
-	return box, config, metrics
+	return box, settings, measured
 }
 
 // badDay is what Twilio reported in the 23 hours before now: each code at its
@@ -173,19 +187,18 @@ func ask(handler http.Handler, path string, change func(*http.Request)) *httptes
 
 func TestAdminAsksWho(t *testing.T) {
 	t.Parallel()
-	box, open, metrics := seeded(t, nil)
+	box, open, measured := seeded(t)
 	closed := open
 	closed.AdminPassword = "correct horse"
-	logger := slog.New(slog.DiscardHandler)
 	as := func(password string) func(*http.Request) {
 		return func(r *http.Request) { r.SetBasicAuth("anybody", password) }
 	}
 	named := func(host string) func(*http.Request) { return func(r *http.Request) { r.Host = host } }
 	tests := []struct {
-		name   string
-		config Config
-		change func(*http.Request)
-		want   int
+		name     string
+		settings config.Config
+		change   func(*http.Request)
+		want     int
 	}{
 		{"no password set, on this machine", open, nil, 200},
 		{"no password set, by localhost", open, named("localhost:9090"), 200},
@@ -204,7 +217,7 @@ func TestAdminAsksWho(t *testing.T) {
 		for _, path := range []string{"/", "/metrics"} {
 			t.Run(test.name+" "+path, func(t *testing.T) {
 				t.Parallel()
-				answer := ask(NewAdmin(test.config, box, metrics, logger), path, test.change)
+				answer := ask(newPage(test.settings, box, measured), path, test.change)
 				if answer.Code != test.want {
 					t.Errorf("answer %d, want %d", answer.Code, test.want)
 				}
@@ -218,8 +231,8 @@ func TestAdminAsksWho(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	t.Parallel()
-	box, config, metrics := seeded(t, nil)
-	answer := ask(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/", nil)
+	box, settings, measured := seeded(t)
+	answer := ask(newPage(settings, box, measured), "/", nil)
 	body := answer.Body.String()
 	for _, want := range []string{
 		"✓ Well:", "…0001", "…0002", "13226 every 5 daily", "alerted", "never alerts", "21610", "connection refused", "held back by SMS_PER_HOUR",
@@ -234,20 +247,37 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page has %q", secret)
 		}
 	}
-	if missing := ask(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/favicon.ico", nil); missing.Code != http.StatusNotFound {
+	if missing := ask(newPage(settings, box, measured), "/favicon.ico", nil); missing.Code != http.StatusNotFound {
 		t.Errorf("/favicon.ico: %d", missing.Code)
+	}
+}
+
+// What the outbox reports arrives in the metrics.
+func TestMetricsOfABadDay(t *testing.T) {
+	t.Parallel()
+	box, settings, measured := seeded(t)
+	text := ask(newPage(settings, box, measured), "/metrics", nil).Body.String()
+	for _, want := range []string{
+		`events_total{code="12100",level="error"} 11`,
+		`events_total{code="13226",level="warning"} 4`,
+		`send_attempts_total{outcome="failed",error_code="21610"} 1`,
+		`send_attempts_total{outcome="retry",error_code="none"} 1`,
+		`deliveries_total{outcome="undelivered",error_code="30005"} 1`,
+		`alert_delay_seconds_bucket{le="86400"} `,
+	} {
+		if !strings.Contains(text, "\ntwilio_error_sms_"+want) {
+			t.Errorf("lacks %s in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "alert_delay_seconds_sum 0\n") {
+		t.Error("alerts of hours ago were not late")
 	}
 }
 
 func TestPageOfAnEmptyOutbox(t *testing.T) {
 	t.Parallel()
-	config := adminConfig(t, nil)
-	box, err := outbox.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "alerts.db"), outboxOptions(config, slog.New(slog.DiscardHandler)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer box.Close()
-	answer := ask(NewAdmin(config, box, NewMetrics(), slog.New(slog.DiscardHandler)), "/", nil)
+	settings := adminConfig(t, nil)
+	answer := ask(newPage(settings, openOutbox(t, settings.Outbox), metrics.New()), "/", nil)
 	if body := answer.Body.String(); answer.Code != http.StatusOK || strings.Count(body, "None yet.") != 2 || !strings.Contains(body, "No errors.") {
 		t.Errorf("answer %d:\n%s", answer.Code, body)
 	}
@@ -256,8 +286,8 @@ func TestPageOfAnEmptyOutbox(t *testing.T) {
 // The policy allows the one style sheet that the page has, and nothing else.
 func TestPageAllowsItsOwnStyleOnly(t *testing.T) {
 	t.Parallel()
-	box, config, metrics := seeded(t, nil)
-	answer := ask(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)), "/", nil)
+	box, settings, measured := seeded(t)
+	answer := ask(newPage(settings, box, measured), "/", nil)
 	_, rest, _ := strings.Cut(answer.Body.String(), "<style>")
 	style, _, ok := strings.Cut(rest, "</style>")
 	if !ok {
@@ -273,19 +303,18 @@ func TestPageAllowsItsOwnStyleOnly(t *testing.T) {
 // brokenOutbox cannot be read.
 type brokenOutbox struct{}
 
-func (brokenOutbox) Health(context.Context) outbox.Health {
-	return outbox.Health{Problem: "the disk is full"}
-}
 func (brokenOutbox) Backlog(context.Context) (outbox.Backlog, error) {
 	return outbox.Backlog{}, io.ErrUnexpectedEOF
 }
+
 func (brokenOutbox) History(context.Context, time.Time, int) (outbox.History, error) {
 	return outbox.History{}, io.ErrUnexpectedEOF
 }
 
 func TestAdminWithoutOutbox(t *testing.T) {
 	t.Parallel()
-	handler := NewAdmin(adminConfig(t, nil), brokenOutbox{}, NewMetrics(), slog.New(slog.DiscardHandler))
+	full := func(context.Context) outbox.Health { return outbox.Health{Problem: "the disk is full"} }
+	handler := New(adminConfig(t, nil), brokenOutbox{}, full, metrics.New(), slog.New(slog.DiscardHandler))
 	if answer := ask(handler, "/", nil); answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), "the disk is full") {
 		t.Errorf("page: %d %s", answer.Code, answer.Body)
 	}
@@ -305,7 +334,7 @@ func TestCeiling(t *testing.T) {
 }
 
 // marked is an outbox in which a catch-up reader left its mark.
-type marked struct{ brokenOutbox }
+type marked struct{}
 
 func (marked) Backlog(context.Context) (outbox.Backlog, error) {
 	return outbox.Backlog{CaughtUp: time.Now().Add(-time.Hour)}, nil
@@ -318,8 +347,9 @@ func (marked) History(context.Context, time.Time, int) (outbox.History, error) {
 func TestCatchUpLag(t *testing.T) {
 	t.Parallel()
 	for every, want := range map[string]bool{"off": false, "5m": true} {
-		handler := NewAdmin(adminConfig(t, map[string]string{"POLL_EVERY": every, "TWILIO_ACCOUNT_SID": twiliotest.AccountSID, "TWILIO_AUTH_TOKEN": twiliotest.AuthToken}),
-			marked{}, NewMetrics(), slog.New(slog.DiscardHandler))
+		settings := adminConfig(t, map[string]string{"POLL_EVERY": every, "TWILIO_ACCOUNT_SID": twiliotest.AccountSID, "TWILIO_AUTH_TOKEN": twiliotest.AuthToken})
+		healthy := func(context.Context) outbox.Health { return outbox.Health{} }
+		handler := New(settings, marked{}, healthy, metrics.New(), slog.New(slog.DiscardHandler))
 		if got := strings.Contains(ask(handler, "/metrics", nil).Body.String(), "\ntwilio_error_sms_catch_up_lag_seconds 36"); got != want {
 			t.Errorf("POLL_EVERY=%s: metrics tell of the lag: %t", every, got)
 		}

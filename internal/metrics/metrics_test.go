@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
@@ -21,26 +20,27 @@ import (
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/outbox"
-	"twilio-error-sms/internal/twiliotest"
 )
 
 // scrape returns what Prometheus reads.
 func scrape(t *testing.T, m *Metrics, backlog outbox.Backlog) string {
 	t.Helper()
-	answer := ask(m.Handler(fixedBacklog(backlog), slog.New(slog.DiscardHandler)), "/metrics", nil)
-	if answer.Code != http.StatusOK {
-		t.Fatalf("answer %d: %s", answer.Code, answer.Body)
+	w := httptest.NewRecorder()
+	always := func(context.Context) (outbox.Backlog, error) { return backlog, nil }
+	m.Handler(always, slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("answer %d: %s", w.Code, w.Body)
 	}
-	return answer.Body.String()
+	return w.Body.String()
 }
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics()
+	m := New()
 	m.Webhook("debugger", 200)
 	m.Webhook("debugger", 200)
-	m.Webhook(unread, 403)
-	m.Webhook(unread, 499)
+	m.Webhook(Unread, 403)
+	m.Webhook(Unread, 499)
 	m.Recorded(alert.Event{Code: "11200", Level: alert.Error}, outbox.Result{})
 	m.Recorded(alert.Event{Level: alert.Warning}, outbox.Result{})
 	m.Settled(outbox.Sent, "", 3*time.Second)
@@ -85,45 +85,10 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What the handler and the outbox see arrives in the metrics.
-func TestMetricsOfABadDay(t *testing.T) {
-	t.Parallel()
-	box, config, m := seeded(t, nil)
-	config.PublicURL, config.Tokens, config.Unsigned = "https://alerts.example.com", []string{twiliotest.AuthToken}, false
-	handler := NewHandler(config, box, m, slog.New(slog.DiscardHandler))
-	for _, form := range []url.Values{{"ErrorCode": {"11200"}}, {"Nothing": {"of Twilio"}}, nil} {
-		r := httptest.NewRequest(http.MethodPost, "/error_trigger", strings.NewReader(form.Encode()))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		if form != nil {
-			r.Header.Set("X-Twilio-Signature", sign(twiliotest.AuthToken, "https://alerts.example.com/error_trigger", form))
-		}
-		handler.ServeHTTP(httptest.NewRecorder(), r)
-	}
-	text := scrape(t, m, outbox.Backlog{})
-	for _, want := range []string{
-		`webhooks_total{kind="alarm",outcome="recorded"} 1`,
-		`webhooks_total{kind="unread",outcome="unreadable"} 1`,
-		`webhooks_total{kind="unread",outcome="forbidden"} 1`,
-		`events_total{code="12100",level="error"} 11`,
-		`events_total{code="13226",level="warning"} 4`,
-		`send_attempts_total{outcome="failed",error_code="21610"} 1`,
-		`send_attempts_total{outcome="retry",error_code="none"} 1`,
-		`deliveries_total{outcome="undelivered",error_code="30005"} 1`,
-		`alert_delay_seconds_bucket{le="86400"} `,
-	} {
-		if !strings.Contains(text, "\ntwilio_error_sms_"+want) {
-			t.Errorf("lacks %s in\n%s", want, text)
-		}
-	}
-	if strings.Contains(text, "alert_delay_seconds_sum 0\n") {
-		t.Error("alerts of hours ago were not late")
-	}
-}
-
 // Prometheus' own linter must find nothing.
 func TestMetricsFollowConventions(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics()
+	m := New()
 	m.Recorded(alert.Event{Code: "11200", Level: alert.Error}, outbox.Result{})
 	text := scrape(t, m, outbox.Backlog{CaughtUp: time.Now()})
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
@@ -140,10 +105,10 @@ func TestMetricsFollowConventions(t *testing.T) {
 	}
 }
 
-// Whoever may post can make up codes; series are for ever.
-func TestMetricsStayFew(t *testing.T) {
+// Strangers can make up codes, and series stay for ever.
+func TestSeriesStayFew(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics()
+	m := New()
 	for i := range 5000 {
 		code := fmt.Sprint(10000 + i)
 		for _, level := range []alert.Level{alert.Error, alert.Warning, alert.Info} {
@@ -152,7 +117,7 @@ func TestMetricsStayFew(t *testing.T) {
 		for _, status := range []outbox.Status{outbox.Sent, outbox.Pending, outbox.Sending, outbox.Failed, outbox.Delivered, outbox.Undelivered} {
 			m.Settled(status, code, 0)
 		}
-		for _, kind := range []string{"alarm", "debugger", "stream", "other", unread, statusCallback} {
+		for _, kind := range []string{"alarm", "debugger", "stream", "other", Unread, StatusCallback} {
 			m.Webhook(kind, 200+i%400)
 		}
 	}
@@ -178,7 +143,7 @@ type ruleFile struct {
 
 func TestAlertRulesNameMetrics(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("examples/alerts.yaml")
+	text, err := os.ReadFile("../../examples/alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +151,7 @@ func TestAlertRulesNameMetrics(t *testing.T) {
 	if err := yaml.UnmarshalStrict(text, &file); err != nil {
 		t.Fatal(err)
 	}
-	m := NewMetrics()
+	m := New()
 	exported := scrape(t, m, outbox.Backlog{CaughtUp: time.Now()})
 	named := regexp.MustCompile(`twilio_error_sms_\w+`)
 	var alerts []string
@@ -215,14 +180,9 @@ func TestAlertRulesWithPromtool(t *testing.T) {
 	if err != nil {
 		t.Skip("promtool is not installed, so the alert rules were not played through: apt-get install prometheus")
 	}
-	for _, args := range [][]string{{"check", "rules", "examples/alerts.yaml"}, {"test", "rules", "examples/alerts_test.yaml"}} {
+	for _, args := range [][]string{{"check", "rules", "../../examples/alerts.yaml"}, {"test", "rules", "../../examples/alerts_test.yaml"}} {
 		if output, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, bytes.TrimSpace(output))
 		}
 	}
 }
-
-// fixedBacklog is an outbox in which the same always waits.
-type fixedBacklog outbox.Backlog
-
-func (b fixedBacklog) Backlog(context.Context) (outbox.Backlog, error) { return outbox.Backlog(b), nil }

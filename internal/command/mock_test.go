@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"encoding/json"
@@ -24,7 +24,7 @@ func TestMockHasTheKeysOfTwilio(t *testing.T) {
 		"trigger": "trigger-2014.form", "alarm": "alarm.form", "debugger": "debugger-11200-not-found.form", "stream": "stream-batch.json",
 	} {
 		t.Run(kind, func(t *testing.T) {
-			real, err := os.ReadFile(filepath.Join("internal/alert/testdata/payloads", sample))
+			real, err := os.ReadFile(filepath.Join("../alert/testdata/payloads", sample))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,17 +98,6 @@ func parseMock(t *testing.T, p notification) alert.Event {
 	return event
 }
 
-// The example of https://www.twilio.com/docs/usage/security.
-func TestMockSignsAsTwilioDoes(t *testing.T) {
-	m := mocker{token: "12345"}
-	got := m.sign("https://example.com/myapp.php?foo=1&bar=2", url.Values{
-		"CallSid": {"CA1234567890ABCDE"}, "Caller": {"+14158675310"}, "Digits": {"1234"}, "From": {"+14158675310"}, "To": {"+18005551212"},
-	})
-	if want := "L/OH5YylLD5NRKLltdqwSvS0BnU="; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 // What -curl prints is one command of a shell, and the server takes what it
 // posts. The shell is real; curl is this test.
 func TestMockCurl(t *testing.T) {
@@ -117,8 +106,8 @@ func TestMockCurl(t *testing.T) {
 	for _, kind := range []string{"trigger", "alarm", "debugger", "stream"} {
 		t.Run(kind, func(t *testing.T) {
 			var line strings.Builder
-			args := []string{"mock", "-curl", "-kind", kind, "-description", "It's `true` that $HOME isn't \"there\""}
-			if err := run(t.Context(), args, func(name string) string { return env[name] }, &line, io.Discard); err != nil {
+			args := []string{"-curl", "-kind", kind, "-description", "It's `true` that $HOME isn't \"there\""}
+			if err := Mock(t.Context(), args, func(name string) string { return env[name] }, &line, io.Discard); err != nil {
 				t.Fatal(err)
 			}
 			printed, err := exec.Command("sh", "-c", `curl() { printf '%s\0' "$@"; }; `+line.String()).Output()

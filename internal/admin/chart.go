@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"cmp"
@@ -13,25 +13,25 @@ import (
 
 const (
 	chartHours = 24
-	// chartCodes is how many codes have a pattern of their own; the rest share
-	// the last.
+	// chartCodes is how many codes have their own pattern; the others share the
+	// last.
 	chartCodes = 5
-	// The chart's height in pixels, and where its bars stand and end. Its
-	// width is the page's: all that is horizontal is in percent.
+	// The chart's height in pixels, and the y of the bottom and the top of its
+	// bars. It is as wide as the page, so all that is horizontal is in percent.
 	chartHeight, chartFloor, chartTop = 210, 184, 22
 )
 
-// chart shows errors by hour and code.
-type chart struct {
+// hourChart shows errors by hour and code.
+type hourChart struct {
 	Height, Floor int
 	Total         int64
-	Lines         []line
-	Bars          []bar
+	Lines         []gridLine
+	Bars          []hourBar
 	Codes         []chartCode
 }
 
-// line is a line of the grid.
-type line struct {
+// gridLine is a horizontal line at the height of N errors.
+type gridLine struct {
 	Y int
 	N int64
 }
@@ -43,49 +43,37 @@ type chartCode struct {
 	Total      int64
 }
 
-// bar is an hour.
-type bar struct {
+// hourBar is the bar of an hour.
+type hourBar struct {
 	Start               time.Time
 	Left, Width, Middle string // in percent
 	Top                 int
 	Total               int64
-	Parts               []part
+	Parts               []codeShare
 	Label               string // empty for hours without one
 }
 
-// part is a code's share of an hour.
-type part struct {
+// codeShare is the part of an hour's bar that belongs to a code.
+type codeShare struct {
 	chartCode
 	N         int64
 	Y, Height float64
 }
 
 // newChart draws the 24 hours until now.
-func newChart(hours []outbox.HourCount, now time.Time) chart {
-	c := chart{Height: chartHeight, Floor: chartFloor, Codes: topCodes(hours)}
-	style := make(map[string]int)
+func newChart(hours []outbox.HourCount, now time.Time) hourChart {
+	c := hourChart{Height: chartHeight, Floor: chartFloor, Codes: topCodes(hours)}
 	for _, code := range c.Codes {
-		style[code.Code] = code.Style
 		c.Total += code.Total
 	}
-	counts := make(map[time.Time][]int64)
+	counts := countsByHour(hours, c.Codes)
 	most := int64(0)
-	for _, h := range hours {
-		if counts[h.Start] == nil {
-			counts[h.Start] = make([]int64, len(c.Codes))
-		}
-		at, ok := style[h.Code]
-		if !ok {
-			at = chartCodes
-		}
-		counts[h.Start][at] += h.N
-	}
 	for _, n := range counts {
 		most = max(most, sum(n))
 	}
 	top := ceiling(most)
 	for _, n := range []int64{top, top / 2} {
-		c.Lines = append(c.Lines, line{chartFloor - int(pixels(n, top)), n})
+		c.Lines = append(c.Lines, gridLine{chartFloor - int(pixels(n, top)), n})
 	}
 	first := alert.Hourly.Start(now).Add(-(chartHours - 1) * time.Hour)
 	for i := range chartHours {
@@ -93,6 +81,27 @@ func newChart(hours []outbox.HourCount, now time.Time) chart {
 		c.Bars = append(c.Bars, newBar(i, start, counts[start], c.Codes, top))
 	}
 	return c
+}
+
+// countsByHour returns the counts of each hour in the order of codes. The last of
+// them also counts for all other codes.
+func countsByHour(hours []outbox.HourCount, codes []chartCode) map[time.Time][]int64 {
+	style := make(map[string]int)
+	for _, code := range codes {
+		style[code.Code] = code.Style
+	}
+	counts := make(map[time.Time][]int64)
+	for _, h := range hours {
+		if counts[h.Start] == nil {
+			counts[h.Start] = make([]int64, len(codes))
+		}
+		at, ok := style[h.Code]
+		if !ok {
+			at = chartCodes
+		}
+		counts[h.Start][at] += h.N
+	}
+	return counts
 }
 
 // topCodes returns the most frequent codes and, where there are more, one that
@@ -127,9 +136,9 @@ func topCodes(hours []outbox.HourCount) []chartCode {
 }
 
 // newBar stacks the counts of the ith hour, which may be nil.
-func newBar(i int, start time.Time, counts []int64, codes []chartCode, top int64) bar {
+func newBar(i int, start time.Time, counts []int64, codes []chartCode, top int64) hourBar {
 	slot := 100.0 / chartHours
-	b := bar{
+	b := hourBar{
 		Start:  start,
 		Left:   percent((float64(i) + .1) * slot),
 		Width:  percent(.8 * slot),
@@ -143,7 +152,7 @@ func newBar(i int, start time.Time, counts []int64, codes []chartCode, top int64
 	for style, n := range counts {
 		height := pixels(n, top)
 		y -= height
-		b.Parts = append(b.Parts, part{codes[style], n, y, height})
+		b.Parts = append(b.Parts, codeShare{codes[style], n, y, height})
 	}
 	b.Top = int(y) - 5
 	return b

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"maps"
@@ -10,8 +10,24 @@ import (
 	"testing"
 )
 
-// real is the settings of somebody with an account and a public address.
-func real() map[string]string {
+const (
+	publicURL   = "https://alerts.example.com"
+	firstToken  = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+	secondToken = "ffffffffffffffffffffffffffffffff"
+)
+
+// load returns the settings of env.
+func load(t *testing.T, env map[string]string) Config {
+	t.Helper()
+	config, err := Load(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// realSettings is the settings of somebody with an account and a public address.
+func realSettings() map[string]string {
 	return map[string]string{
 		"TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef", "TWILIO_AUTH_TOKEN": firstToken,
 		"ALERT_FROM": "+15005550006", "ALERT_TO": "+15005550009", "PUBLIC_URL": publicURL,
@@ -37,9 +53,9 @@ func TestSettingsThatWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env := real()
+			env := realSettings()
 			maps.Copy(env, change)
-			testConfig(t, env)
+			load(t, env)
 		})
 	}
 }
@@ -73,9 +89,9 @@ func TestSettingsThatDoNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			env := real()
+			env := realSettings()
 			maps.Copy(env, c.change)
-			_, err := LoadConfig(func(name string) string { return env[name] })
+			_, err := Load(func(name string) string { return env[name] })
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -95,11 +111,11 @@ func TestSettingsThatDoNot(t *testing.T) {
 func TestExampleSettings(t *testing.T) {
 	t.Parallel()
 	read := make(map[string]bool)
-	if _, err := LoadConfig(func(name string) string { read[name] = true; return "" }); err == nil {
+	if _, err := Load(func(name string) string { read[name] = true; return "" }); err == nil {
 		t.Error("no settings at all were accepted")
 	}
 	for file, pattern := range map[string]string{".env.example": `(?m)^(?:# )?([A-Z_]+)=`, "README.md": "(?m)`([A-Z][A-Z_]+)`"} {
-		text, err := os.ReadFile(file)
+		text, err := os.ReadFile("../../" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,20 +132,20 @@ func TestExampleSettings(t *testing.T) {
 // TestExampleDefaults: what .env.example shows as defaults are the defaults.
 func TestExampleDefaults(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(".env.example")
+	text, err := os.ReadFile("../../.env.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := real()
-	without, err := LoadConfig(func(name string) string { return env[name] })
+	env := realSettings()
+	without, err := Load(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, match := range regexp.MustCompile(`(?m)^# ([A-Z_]+)=(.+)$`).FindAllStringSubmatch(string(text), -1) {
 		env[match[1]] = match[2]
 	}
-	with := testConfig(t, env)
-	if without.LogValue().String() != with.LogValue().String() || without.DatabaseURL != with.DatabaseURL || without.Addr != with.Addr || without.GiveUpAfter != with.GiveUpAfter || without.KeepFor != with.KeepFor || without.LogLevel != with.LogLevel {
+	with := load(t, env)
+	if without.LogValue().String() != with.LogValue().String() || without.DatabaseURL != with.DatabaseURL || without.Addr != with.Addr || without.Outbox.GiveUpAfter != with.Outbox.GiveUpAfter || without.Outbox.KeepFor != with.Outbox.KeepFor || without.LogLevel != with.LogLevel {
 		t.Errorf("with the example's defaults %v, without %v", with, without)
 	}
 }
@@ -140,14 +156,51 @@ func TestEnvironmentWinsOverFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("ALERT_FROM", "environment")
-	getenv, err := environment(file)
+	getenv, err := Environment(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := getenv("ALERT_TO") + " " + getenv("ALERT_FROM"); got != "+1 environment" {
 		t.Errorf("got %q", got)
 	}
-	if _, err := environment(filepath.Join(t.TempDir(), "missing")); err != nil {
+	if _, err := Environment(filepath.Join(t.TempDir(), "missing")); err != nil {
 		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// TestServerOfTheSettings: how check, mock and healthcheck reach the server.
+func TestServerOfTheSettings(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		env         map[string]string
+		want, wrong string
+	}{
+		"nothing set":          {nil, "http://127.0.0.1:8080", ""},
+		"a platform's PORT":    {map[string]string{"PORT": "3000"}, "http://127.0.0.1:3000", ""},
+		"all interfaces":       {map[string]string{"ADDR": ":9000"}, "http://127.0.0.1:9000", ""},
+		"all interfaces, IPv6": {map[string]string{"ADDR": "[::]:9000"}, "http://127.0.0.1:9000", ""},
+		"one interface":        {map[string]string{"ADDR": "192.0.2.1:9000"}, "http://192.0.2.1:9000", ""},
+		"no port":              {map[string]string{"ADDR": "localhost"}, "", "ADDR: expected host:port"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			getenv := func(name string) string { return c.env[name] }
+			got, err := LocalURL(getenv)
+			if c.wrong == "" && (err != nil || got != c.want) || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
+				t.Errorf("got %q, %v, want %q %s", got, err, c.want, c.wrong)
+			}
+		})
+	}
+	env := map[string]string{"PUBLIC_URL": publicURL + "/alerts/", "TWILIO_AUTH_TOKEN": firstToken}
+	server, err := LoadServer(func(name string) string { return env[name] })
+	if err != nil || server.PublicURL.String() != publicURL+"/alerts" || server.AuthToken != firstToken {
+		t.Errorf("got %+v, %v", server, err)
+	}
+	env = map[string]string{"PUBLIC_URL": "alerts.example.com", "TWILIO_AUTH_TOKEN": "a b", "PORT": "x"}
+	_, err = LoadServer(func(name string) string { return env[name] })
+	for name := range env {
+		if err == nil || !strings.Contains(err.Error(), name+": expected") {
+			t.Errorf("no mistake in %s: %v", name, err)
+		}
 	}
 }

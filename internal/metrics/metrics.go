@@ -1,4 +1,5 @@
-package main
+// Package metrics is what Prometheus reads of the server.
+package metrics
 
 import (
 	"bytes"
@@ -27,8 +28,14 @@ const (
 	scrapeTimeout = 2 * time.Second
 )
 
-// Metrics measures what happens, for Prometheus. It is the Observer of the
-// handler and of the outbox.
+// What a webhook brings besides an alert.Kind.
+const (
+	Unread         = "unread" // it was refused before it was read
+	StatusCallback = "status" // Twilio's report of what became of an SMS
+)
+
+// Metrics counts and measures what happens. It is an outbox.Observer; the
+// request log calls Webhook.
 type Metrics struct {
 	set    *vm.Set
 	delay  *vm.PrometheusHistogram
@@ -42,18 +49,18 @@ type Metrics struct {
 // series is a format of names and the two labels that fill it.
 type series struct{ format, first, second string }
 
-// NewMetrics returns Metrics at zero. Series that alert rules watch exist from
+// New returns Metrics at zero. Series that alert rules watch exist from
 // the start: Prometheus sees no increase in one that begins at 1.
-func NewMetrics() *Metrics {
+func New() *Metrics {
 	m := &Metrics{set: vm.NewSet(), codes: make(map[string]bool), counters: make(map[series]*vm.Counter)}
 	m.delay = m.set.NewPrometheusHistogramExt("twilio_error_sms_alert_delay_seconds", []float64{.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400})
 	m.commit = m.set.NewPrometheusHistogramExt("twilio_error_sms_outbox_commit_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5})
-	for _, kind := range []string{string(alert.Alarm), string(alert.Debugger), string(alert.Stream), statusCallback} {
+	for _, kind := range []string{string(alert.Alarm), string(alert.Debugger), string(alert.Stream), StatusCallback} {
 		m.webhooks(kind, http.StatusOK)
 	}
 	for status := range outcomes {
 		if status != http.StatusOK {
-			m.webhooks(unread, status)
+			m.webhooks(Unread, status)
 		}
 	}
 	for _, status := range []outbox.Status{outbox.Sent, outbox.Pending, outbox.Sending, outbox.Failed, outbox.Delivered, outbox.Undelivered} {
@@ -99,8 +106,8 @@ func (m *Metrics) messages(status outbox.Status, code string) *vm.Counter {
 	return m.counter("twilio_error_sms_"+what+"_total{outcome=%q,error_code=%q}", outcome, m.code(code))
 }
 
-// counter returns the counter of a series, by its labels: to write its name for
-// each webhook takes longer than to count.
+// counter returns the counter of a series. It finds it by the labels, since
+// formatting the name takes longer than counting.
 func (m *Metrics) counter(format, first, second string) *vm.Counter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,7 +132,8 @@ func (m *Metrics) code(code string) string {
 	return code
 }
 
-// Webhook counts a request.
+// Webhook counts a request by what it brought, an alert.Kind, Unread or
+// StatusCallback, and by the status of the answer.
 func (m *Metrics) Webhook(kind string, status int) { m.webhooks(kind, status).Inc() }
 
 // Committed measures a commit of the outbox.
@@ -144,23 +152,18 @@ func (m *Metrics) Settled(status outbox.Status, code string, age time.Duration) 
 	}
 }
 
-// Backlog is what a scrape asks the outbox.
-type Backlog interface {
-	Backlog(ctx context.Context) (outbox.Backlog, error)
-}
-
-// Handler answers scrapes of Prometheus. When the outbox cannot say what
-// waits, those series are missing and the others are not.
-func (m *Metrics) Handler(box Backlog, logger *slog.Logger) http.Handler {
+// Handler answers Prometheus. What waits in the outbox it asks backlog; if that
+// fails, only those series are missing.
+func (m *Metrics) Handler(backlog func(context.Context) (outbox.Backlog, error), logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var text bytes.Buffer
 		m.set.WritePrometheus(&text)
 		ctx, cancel := context.WithTimeout(r.Context(), scrapeTimeout)
 		defer cancel()
-		if backlog, err := box.Backlog(ctx); err != nil {
+		if waiting, err := backlog(ctx); err != nil {
 			logger.Error("metrics without what waits in the outbox", "err", err)
 		} else {
-			writeBacklog(&text, backlog, time.Now())
+			writeBacklog(&text, waiting, time.Now())
 		}
 		writeBuild(&text)
 		vm.WriteProcessMetrics(&text)
@@ -198,12 +201,11 @@ func writeBuild(w io.Writer) {
 	vm.WriteGaugeUint64(w, fmt.Sprintf("twilio_error_sms_build_info{version=%q,revision=%q,goversion=%q}", info.Main.Version, revision, info.GoVersion), 1)
 }
 
-// family is what Prometheus is told of the series of a name.
+// family describes to Prometheus the series of one name.
 type family struct{ name, kind, help string }
 
-// families are those that are exported. Of the many names that the library
-// has for the process it is those that are worth a series and follow
-// Prometheus's conventions.
+// families are the exported ones. The library offers many more about the
+// process; these are useful and follow Prometheus's conventions.
 var families = []family{
 	{"twilio_error_sms_webhooks_total", "counter", "Requests from Twilio by what they brought and how they were answered."},
 	{"twilio_error_sms_events_total", "counter", "Errors, warnings and notices that Twilio reported, each once."},
@@ -229,8 +231,8 @@ var families = []family{
 	{"process_max_fds", "gauge", "File descriptors that may be open."},
 }
 
-// describe writes the series of text with the help and type of their
-// families, and leaves out those of other families.
+// describe writes the series of text with the help and type of their family.
+// It leaves out series of no family.
 func describe(w io.Writer, text string) {
 	last := ""
 	for line := range strings.Lines(text) {
@@ -251,8 +253,9 @@ func describe(w io.Writer, text string) {
 func findFamily(series string) *family {
 	for i, f := range families {
 		suffix, ok := strings.CutPrefix(series, f.name)
-		part := suffix == "_sum" || suffix == "_count" || suffix == "_bucket" && f.kind == "histogram"
-		if ok && (suffix == "" || part && (f.kind == "histogram" || f.kind == "summary")) {
+		ofHistogram := f.kind == "histogram" && (suffix == "_sum" || suffix == "_count" || suffix == "_bucket")
+		ofSummary := f.kind == "summary" && (suffix == "_sum" || suffix == "_count")
+		if ok && (suffix == "" || ofHistogram || ofSummary) {
 			return &families[i]
 		}
 	}

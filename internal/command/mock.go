@@ -1,0 +1,173 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/config"
+)
+
+// mocker posts mock notifications.
+type mocker struct {
+	kind, code, description, level string
+
+	target string // where to post
+	signed string // the address that Twilio would have been given
+	token  string // signs, or is empty
+}
+
+// Mock posts mock notifications to a server and prints its answers, or prints
+// the curl lines that would post them. On a terminal stderr shows how many are
+// done.
+func Mock(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	m := new(mocker)
+	flags := flag.NewFlagSet("mock", flag.ContinueOnError)
+	flags.StringVar(&m.kind, "kind", "trigger", "`shape` of it: trigger, alarm, debugger or stream")
+	flags.StringVar(&m.code, "code", "11200", "Twilio's error `code`, may be empty")
+	flags.StringVar(&m.description, "description", "", "`text` that says what happened (default the code's name)")
+	flags.StringVar(&m.level, "level", "error", "`level` of it: error or warning")
+	n := flags.Int("n", 1, "`number` of notifications, each of them news")
+	curl := flags.Bool("curl", false, "post nothing, print the curl line that would")
+	if done, err := parse(flags, args, 1, stdout); done || err != nil {
+		return err
+	}
+	if err := errors.Join(m.validate(), m.aim(flags.Args(), getenv)); err != nil {
+		return err
+	}
+	deliver := m.send
+	if *curl {
+		deliver = func(_ context.Context, n notification) (string, error) { return n.curl(), nil }
+	}
+	showProgress := *n > 1 && isTerminal(stderr)
+	for i := range *n {
+		answer, err := deliver(ctx, m.newNotification())
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(stdout, answer); err != nil {
+			return err
+		}
+		if showProgress { // the next answer overwrites it
+			fmt.Fprintf(stderr, "%d of %d\r", i+1, *n)
+		}
+	}
+	if showProgress {
+		fmt.Fprintln(stderr)
+	}
+	return nil
+}
+
+// isTerminal reports whether w is a terminal.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func (m *mocker) validate() error {
+	if !slices.Contains([]string{"trigger", "alarm", "debugger", "stream"}, m.kind) {
+		return fmt.Errorf("-kind: expected trigger, alarm, debugger or stream, got %q", m.kind)
+	}
+	if m.level != "error" && m.level != "warning" {
+		return fmt.Errorf("-level: expected error or warning, got %q", m.level)
+	}
+	m.description = cmp.Or(m.description, alert.Event{Code: m.code}.Name())
+	return nil
+}
+
+// aim settles where to post, and for which address to sign.
+func (m *mocker) aim(args []string, getenv func(string) string) error {
+	server, err := config.LoadServer(getenv)
+	if err != nil {
+		return err
+	}
+	m.token = server.AuthToken
+	address := server.LocalURL + "/error_trigger"
+	switch {
+	case len(args) == 1:
+		address = args[0]
+	case server.PublicURL != nil:
+		address = server.PublicURL.String() + "/error_trigger"
+	}
+	target, err := url.Parse(address)
+	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Host == "" {
+		return fmt.Errorf("expected a URL such as http://127.0.0.1:8080, got %q", address)
+	}
+	if target.Path == "" || target.Path == "/" {
+		target.Path = "/error_trigger"
+	}
+	target.Fragment = "" // Twilio's #rc=3&rp=all is neither sent nor signed
+	m.target = target.String()
+	target.User = nil
+	m.signed = target.String()
+	if public := server.PublicURL; public != nil {
+		path := strings.TrimPrefix(target.RequestURI(), public.EscapedPath()+"/")
+		m.signed = public.String() + "/" + strings.TrimPrefix(path, "/")
+	}
+	return nil
+}
+
+// send posts n and returns the server's answer.
+func (m *mocker) send(ctx context.Context, n notification) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, strings.NewReader(n.body))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", n.contentType)
+	if n.signature != "" {
+		request.Header.Set("X-Twilio-Signature", n.signature)
+	}
+	// Twilio would follow a redirect, and lose the fields.
+	client := http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return "", fmt.Errorf("nothing listens at %s: start the server, or name its URL: %w", request.URL.Host, err)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return "", fmt.Errorf("reading the server's answer: %w", err)
+	}
+	answer := strings.TrimSpace(string(body))
+	if response.StatusCode/100 != 2 {
+		return "", fmt.Errorf("the server answered %s: %s%s", response.Status, answer, m.causes(response))
+	}
+	return answer, nil
+}
+
+// causes returns the likely causes of a refusal, "" if the answer says enough.
+func (m *mocker) causes(response *http.Response) string {
+	switch {
+	case response.StatusCode/100 == 3:
+		return "\nit redirects to " + response.Header.Get("Location") + ", where Twilio arrives without the fields: use the final address, for PUBLIC_URL too"
+	case response.StatusCode != http.StatusForbidden:
+		return ""
+	}
+	token := "TWILIO_AUTH_TOKEN is neither the server's nor one of its WEBHOOK_AUTH_TOKENS"
+	if m.token == "" {
+		token = "it is not signed: set TWILIO_AUTH_TOKEN to the server's"
+	}
+	return fmt.Sprintf(`
+likely causes:
+  - %s
+  - PUBLIC_URL differs: Twilio would have been given %s
+  - a proxy changed path or query on the way: the server logs what it checked as checked_url`, token, m.signed)
+}

@@ -1,0 +1,154 @@
+package command
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"twilio-error-sms/internal/signature"
+)
+
+// mockAccount is where mock errors happen. It is not the user's account:
+// the server counts errors by account and code, and a mock must not use up the
+// alert of a real error.
+const mockAccount = "AC00000000000000000000000000000000"
+
+// notification is a request as Twilio would send it.
+type notification struct {
+	url, contentType, signature, body string
+}
+
+// newNotification returns the next notification, with fresh SIDs.
+func (m *mocker) newNotification() notification {
+	if m.kind == "stream" {
+		body := m.stream()
+		hash := sha256.Sum256([]byte(body))
+		query := "bodySHA256=" + hex.EncodeToString(hash[:])
+		return notification{addQuery(m.target, query), "application/json", m.sign(addQuery(m.signed, query), nil), body}
+	}
+	form := m.alarm()
+	if m.kind == "debugger" {
+		form = m.debugger()
+	}
+	return notification{m.target, "application/x-www-form-urlencoded", m.sign(m.signed, form), form.Encode()}
+}
+
+func addQuery(address, query string) string {
+	if strings.Contains(address, "?") {
+		return address + "&" + query
+	}
+	return address + "?" + query
+}
+
+// sign returns what X-Twilio-Signature says, or "" without a token.
+func (m *mocker) sign(address string, form url.Values) string {
+	if m.token == "" {
+		return ""
+	}
+	return signature.Sign(m.token, address, form)
+}
+
+// alarm returns the form of an Alarm or of its ancestor, the App Monitor
+// trigger. The SID is fresh: Twilio makes the token of it, and two alarms differ
+// in token and DateFired (in seconds) only.
+func (m *mocker) alarm() url.Values {
+	sid := newSID("AK")
+	form := url.Values{
+		"AccountSid":           {mockAccount},
+		"AppMonitorTriggerSid": {sid},
+		"CurrentValue":         {"1"},
+		"DateFired":            {time.Now().UTC().Format(time.RFC1123Z)},
+		"Description":          {m.description},
+		"ErrorCode":            {m.code},
+		"IdempotencyToken":     {mockAccount + "-FIRES-" + sid},
+		"Log":                  {m.level},
+		"TimePeriod":           {"ONE_DAY"},
+		"TriggerValue":         {"1.000000"},
+	}
+	if m.kind == "trigger" {
+		form.Set("IdempotencyToken", rand.Text())
+		form.Set("Log", map[string]string{"error": "0", "warning": "1"}[m.level])
+		form.Set("TimePeriod", "daily")
+		form.Set("TriggerValue", "1")
+	}
+	return form
+}
+
+// debugger returns the form of a Debugger webhook.
+func (m *mocker) debugger() url.Values {
+	level := strings.ToUpper(m.level)
+	return url.Values{
+		"Sid":              {newSID("NO")},
+		"AccountSid":       {mockAccount},
+		"ParentAccountSid": {""},
+		"Timestamp":        {timestamp()},
+		"Level":            {level},
+		"PayloadType":      {"application/json"},
+		"Payload": {jsonText(map[string]any{
+			"resource_sid": newSID("CA"),
+			"service_sid":  nil,
+			"error_code":   m.code,
+			"more_info":    map[string]string{"Msg": m.description, "ErrorCode": m.code, "LogLevel": level},
+			"webhook":      map[string]any{"type": "application/json", "request": map[string]any{}},
+		})},
+	}
+}
+
+// stream returns a batch of Event Streams with one error.
+func (m *mocker) stream() string {
+	sid, at := newSID("NO"), timestamp()
+	code, _ := strconv.Atoi(m.code) // in the payload it is a number
+	return jsonText([]any{map[string]any{
+		"specversion":     "1.0",
+		"type":            "com.twilio.error-logs.error.logged",
+		"source":          newSID("AB"),
+		"id":              sid,
+		"dataschema":      "https://events-schemas.twilio.com/ErrorLogs.Error/2",
+		"datacontenttype": "application/json",
+		"time":            at,
+		"data": map[string]string{
+			"sid":                sid,
+			"account_sid":        mockAccount,
+			"date_created":       at,
+			"level":              strings.ToUpper(m.level),
+			"master_account_sid": mockAccount,
+			"request_sid":        newSID("RQ"),
+			"service_sid":        newSID("ZH"),
+			"correlation_sid":    newSID("ZE"),
+			"product_name":       "Event Streams",
+			"error_code":         m.code,
+			"payload":            jsonText(map[string]any{"error_code": code, "message": m.description}),
+		},
+	}})
+}
+
+func jsonText(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // texts and numbers can be written
+	}
+	return string(text)
+}
+
+func timestamp() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func newSID(prefix string) string {
+	b := make([]byte, 16)
+	rand.Read(b)
+	return prefix + hex.EncodeToString(b)
+}
+
+// curl returns the command that posts n.
+func (n notification) curl() string {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	line := "curl " + quote(n.url) + " -H " + quote("Content-Type: "+n.contentType)
+	if n.signature != "" {
+		line += " -H " + quote("X-Twilio-Signature: "+n.signature)
+	}
+	return line + " --data-raw " + quote(n.body)
+}
