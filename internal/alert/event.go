@@ -18,7 +18,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Kind is the way by which Twilio reported an event.
+// Kind is the way in which Twilio reported an event.
 type Kind string
 
 // The kinds of events. Twilio has already counted an Alarm; it reports every
@@ -28,13 +28,13 @@ const (
 	Debugger Kind = "debugger" // Debugger webhook
 	Stream   Kind = "stream"   // Event Streams, com.twilio.error-logs.error.logged
 	ErrorLog Kind = "log"      // Twilio's error log, read by the catch-up reader
-	Other    Kind = "other"    // whatever else Event Streams sends, such as the test of a sink: no error
+	Other    Kind = "other"    // any other event of Event Streams, such as a sink's test event: no error
 )
 
-// Level is how grave Twilio says an event is.
+// Level is the severity that Twilio gives an event.
 type Level string
 
-// The levels. Whatever is neither a warning nor mere information is an error.
+// The levels. A level that is unknown counts as an error.
 const (
 	Error   Level = "error"
 	Warning Level = "warning"
@@ -44,9 +44,9 @@ const (
 // Event is one error, warning or notice that Twilio reported. The parsers
 // make it safe to store, log and text: see the fields.
 type Event struct {
-	// ID tells redeliveries, and the same error by another way, from news:
-	// the NO… SID of the error, or what identifies an alarm's firing. Events
-	// without one are always news. At most 100 bytes.
+	// ID identifies the error: its NO… SID, or the token and date of an alarm's
+	// firing. An ID seen before is a redelivery, or the same error reported in
+	// another way; events without one are always news. At most 100 bytes.
 	ID string
 	// Kind is the way the event came.
 	Kind Kind
@@ -54,7 +54,7 @@ type Event struct {
 	Account string
 	// Code is Twilio's error code, 3 to 6 digits, or empty.
 	Code string
-	// Level is how grave it is.
+	// Level is its severity.
 	Level Level
 	// Description says in Twilio's words what happened: one line without
 	// control characters or phone numbers, addresses without scheme and query,
@@ -96,7 +96,7 @@ func (e Event) Name() string { return codeName(e.Code) }
 
 // Summary says what happened: Twilio's description, or the name of the code.
 // The description of an alarm that watches everything ("Any Warning or
-// Error") says nothing of the error, so the name of the code is added.
+// Error") does not say which error it was, so Summary adds the name of the code.
 func (e Event) Summary() string {
 	name := e.Name()
 	switch {
@@ -170,8 +170,8 @@ func parseSID(s string) string {
 	return s
 }
 
-// identity makes an ID of parts. Long or odd ones are hashed, so that
-// whatever Twilio calls unique stays so in the space and letters of an ID.
+// identity makes an ID of parts. Long or odd ones are hashed, so that different
+// parts keep different IDs within the length and the letters of an ID.
 func identity(parts ...string) string {
 	id := strings.Join(parts, " ")
 	odd := func(r rune) bool { return r < ' ' || r > '~' }
@@ -192,7 +192,7 @@ var oddSchemes = regexp.MustCompile(`[:：︰﹕︓∶ː][\p{M}\x{200c}\x{200d}]
 
 var schemes = strings.NewReplacer("https://", "", "http://", "", "HTTPS://", "", "HTTP://", "")
 
-// cleanDescription makes a stranger's words fit for an SMS, a log and a
+// cleanDescription makes a stranger's words safe for an SMS, a log and a
 // database: one line, no phone numbers, no query of an address, and no scheme,
 // which would make a second link beside Twilio's.
 func cleanDescription(s string) string {

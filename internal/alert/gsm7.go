@@ -112,14 +112,14 @@ func plain(c byte) bool {
 	return ' ' <= c && c <= 'z' && c != '`' && (c < '[' || c > '^')
 }
 
-// dressing reports whether r belongs to the character before or after it:
-// accents, variation selectors, skin tones and joiners.
+// dressing reports whether r is part of the character before or after it:
+// an accent, a variation selector, a skin tone or a joiner.
 func dressing(r rune) bool {
 	return r == '\u200c' || r == '\u200d' || unicode.Is(unicode.M, r) || r >= 0x1f3fb && r <= 0x1f3ff
 }
 
-// foreign reports whether s is better sent as it is, in UCS-2, than folded to
-// question marks: when at least half of its characters would become one.
+// foreign reports whether s is better sent in UCS-2 than folded: at least half
+// of its characters would become question marks.
 func foreign(s string) bool {
 	lost, all := 0, 0
 	for _, r := range s {
@@ -148,7 +148,7 @@ const TrialPrefix = "Sent from your Twilio trial account - "
 // Limits: https://www.twilio.com/docs/glossary/what-sms-character-limit.
 const (
 	oneSegment = 160    // septets of GSM-7 in an SMS of one segment
-	longText   = 320    // septets that Twilio recommends as the most
+	longText   = 320    // septets: Twilio recommends no more
 	twoUCS2    = 2 * 67 // UTF-16 units in two segments
 )
 

@@ -11,13 +11,14 @@ import (
 	"strings"
 )
 
-// ErrNotAnEvent says what a notification lacks to be one of Twilio's.
+// ErrNotAnEvent says which fields a notification of Twilio has and this one
+// lacks.
 var ErrNotAnEvent = errors.New("missing ErrorCode, Description or AppMonitorTriggerSid (or a Debugger webhook's Payload, or CloudEvents)")
 
 // ParseForm reads the fields of an App Monitor trigger, an Alarm or a
 // Debugger webhook, which Twilio sends as a form or in the query string.
-// The token is the I-Twilio-Idempotency-Token header, which tells a
-// redelivery where the fields do not; it may be empty.
+// The token is the I-Twilio-Idempotency-Token header, which identifies a
+// redelivery when the fields do not; it may be empty.
 func ParseForm(fields url.Values, token string) (Event, error) {
 	if fields.Has("Payload") || fields.Get("Sid") != "" && fields.Get("Level") != "" {
 		return parseDebugger(fields, token)
@@ -146,8 +147,8 @@ func parseAlarm(get func(key string) string, token string) (Event, error) {
 	if n, err := strconv.ParseFloat(get("CurrentValue"), 64); err == nil && n >= 1 && n < 1e12 {
 		e.Count = int64(n)
 	}
-	// The token alone repeats with each firing of some alarms, whatever the
-	// documentation says: its own sample is account and alarm, nothing more.
+	// The documentation calls the token unique, but its own sample is only account
+	// and alarm, which repeats with each firing. So the date belongs to the ID.
 	if fired, unique := get("DateFired"), get("IdempotencyToken"); fired != "" && unique != "" {
 		e.ID = identity("alarm", unique, fired)
 	} else if token != "" {
@@ -187,8 +188,8 @@ func textOf(data []byte) text {
 	return text(data)
 }
 
-// decode decodes a JSON object. What has another type than expected, such as
-// null where there is no object, stays empty: Twilio's products differ.
+// decode decodes a JSON object. A value of an unexpected type, such as null
+// instead of an object, stays empty: Twilio's products differ.
 func decode(data []byte, into any) error {
 	err := json.Unmarshal(data, into)
 	var other *json.UnmarshalTypeError
@@ -210,7 +211,7 @@ type details struct {
 		ErrorCode text
 		LogLevel  text
 	} `json:"more_info"`
-	Webhook json.RawMessage `json:"webhook"` // most of the payload, and seldom needed: see code
+	Webhook json.RawMessage `json:"webhook"` // most of the payload, and rarely needed: see code
 }
 
 // said holds the keys under which Twilio's products say what happened. Both Msg

@@ -154,7 +154,7 @@ func TestCodes(t *testing.T) {
 		{"a decimal", "11200.0", ""},
 		{"hexadecimal", "0x2bc0", ""},
 		{"letters", "error", ""},
-		{"bytes that are no UTF-8", "\xff\xff\xff", ""},
+		{"bytes that are not UTF-8", "\xff\xff\xff", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestIdentity(t *testing.T) {
 		{"an alarm's date alone, so the header", "ErrorCode=11200&DateFired=" + url.QueryEscape(fired), "xyz", "request xyz"},
 		{"a bare curl is always news", "ErrorCode=11200", "", ""},
 		{"a debugger's Sid", "Sid=NO1&Payload={}", "xyz", "NO1"},
-		{"a debugger's header, for want of a Sid", "Payload={}", "xyz", "request xyz"},
+		{"a debugger's header, without a Sid", "Payload={}", "xyz", "request xyz"},
 		{"a debugger event without either", "Payload={}", "", ""},
 	}
 	for _, tt := range tests {
@@ -300,8 +300,8 @@ func TestDescriptions(t *testing.T) {
 		{"a national number", "to (500) 555-0006 failed", "to (number) failed"},
 		{"a number with no-break hyphens", "to +1‑500‑555‑0006 failed", "to (number) failed"},
 		{"more digits than a number has", "to +" + strings.Repeat("1", 40) + " failed", "to (number) failed"},
-		{"a code is no number", "error 11200 of 30003", "error 11200 of 30003"},
-		{"a SID is no number", "SM01234567890123456789012345678901", "SM01234567890123456789012345678901"},
+		{"a code is not a number", "error 11200 of 30003", "error 11200 of 30003"},
+		{"a SID is not a number", "SM01234567890123456789012345678901", "SM01234567890123456789012345678901"},
 		{"500 characters at most", strings.Repeat("é", 600), strings.Repeat("é", 500)},
 		{"500 characters of four bytes", strings.Repeat("🔥", 600), strings.Repeat("🔥", 500)},
 		{"cut between two bytes of a character", strings.Repeat("\u200b", 660) + strings.Repeat("é", 600), strings.Repeat("é", 10)},
@@ -546,18 +546,18 @@ func checkEvent(t *testing.T, e Event) {
 	switch e.Kind {
 	case Alarm, Debugger, Stream, ErrorLog, Other:
 	default:
-		t.Errorf("%q is no kind", e.Kind)
+		t.Errorf("%q is not a kind", e.Kind)
 	}
 	switch e.Level {
 	case Error, Warning, Info:
 	default:
-		t.Errorf("%q is no level", e.Level)
+		t.Errorf("%q is not a level", e.Level)
 	}
 	if !wellFormedSID.MatchString(e.Account) || !wellFormedSID.MatchString(e.Resource) {
-		t.Errorf("the account %q or the resource %q is no SID", e.Account, e.Resource)
+		t.Errorf("the account %q or the resource %q is not a SID", e.Account, e.Resource)
 	}
 	if !wellFormedCode.MatchString(e.Code) {
-		t.Errorf("%q is no code", e.Code)
+		t.Errorf("%q is not a code", e.Code)
 	}
 	checkLine(t, "description", e.Description, 500)
 	checkLine(t, "period", e.Period, 20)

@@ -14,8 +14,8 @@ const minNumber = 7
 // HideNumbers returns s with "(number)" for every run of digits that could be a
 // phone number: 7 or more, with the usual separators between them, encoded or
 // in other scripts too. SIDs, dates, times, IP addresses and Twilio's error
-// codes stay. It is for words of strangers, and of errors, that go into an SMS,
-// a log or the database.
+// codes stay. Use it for strangers' words, and for errors,
+// that go into an SMS, a log or the database.
 func HideNumbers(s string) string {
 	if fewDigits(s) {
 		return s
@@ -160,8 +160,8 @@ func numberRun(s string) (end, digits int) {
 	return end, digits
 }
 
-// readable matches what has as many digits as a number and is none: dates, IP
-// addresses.
+// readable matches dates and IP addresses, which can have as many digits as a
+// number.
 var readable = regexp.MustCompile(`\b(?:(?:19|20)\d\d([-./])(?:0?[1-9]|1[0-2])[-./](?:0?[1-9]|[12]\d|3[01])|` +
 	`(?:0?[1-9]|[12]\d|3[01])([-./])(?:0?[1-9]|[12]\d|3[01])[-./](?:19|20)\d\d|` +
 	`(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.)){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d))\b`)
@@ -169,8 +169,8 @@ var readable = regexp.MustCompile(`\b(?:(?:19|20)\d\d([-./])(?:0?[1-9]|1[0-2])[-
 // seconds matches the end of a time of day.
 var seconds = regexp.MustCompile(`^[0-5]\d[.]\d+`)
 
-// hideRun writes a run of digits and separators, with "(number)" for what may be
-// a number in it.
+// hideRun writes a run of digits and separators, with "(number)" for each part
+// that may be a number.
 func hideRun(b *strings.Builder, run string, timeOfDay bool) {
 	if timeOfDay {
 		fraction := seconds.FindString(run)
@@ -200,8 +200,8 @@ func standsAlone(s string, start, end int) bool {
 	return (start < 2 || s[start-1] != mark && s[start-1] != '+') && (end+1 >= len(s) || s[end] != mark)
 }
 
-// allCodes reports whether s is error codes of Twilio, perhaps with an HTTP
-// status.
+// allCodes reports whether s consists of Twilio's error codes, perhaps with an
+// HTTP status.
 func allCodes(s string) bool {
 	codes := 0
 	for _, group := range strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' }) {

@@ -25,8 +25,8 @@ import (
 const Overlap = 15 * time.Minute
 
 const (
-	// firstReach is how far the first read of all reaches back: the history of
-	// an account is no news.
+	// firstReach is how far the very first read reaches back: the history of an
+	// account is not news.
 	firstReach = time.Hour
 	// twilioReach is how far back Twilio can be asked: 30 days, less the time
 	// that a read may take. Source: https://www.twilio.com/docs/usage/monitor-alert.
@@ -41,8 +41,8 @@ const (
 	// elsewhere is how soon to look again while another replica reads.
 	elsewhere = 15 * time.Second
 
-	// maxBatch is how many events are recorded at a time, so that webhooks wait
-	// for no more than that.
+	// maxBatch is how many events are recorded at a time: a webhook waits for one
+	// batch at most.
 	maxBatch = 500
 
 	// maxSkew is by how much the clocks of replicas may differ.
@@ -60,7 +60,7 @@ type ErrorLog interface {
 	ErrorLog(ctx context.Context, from, to time.Time) (entries []alert.ErrorLogEntry, more bool, err error)
 }
 
-// Recorder stores events, those seen before only once.
+// Recorder stores events. It knows an event that it has seen before.
 type Recorder interface {
 	Record(ctx context.Context, events []alert.Event) ([]outbox.Result, error)
 }
@@ -161,9 +161,9 @@ func (r *Reader) turn(ctx context.Context) (time.Duration, error) {
 	// If this fails, the lease ends by itself.
 	defer r.mark.Release(context.WithoutCancel(ctx))
 	if at.After(now.Add(maxSkew)) {
-		// The clock was ahead, so that nobody knows up to when everything was
-		// read: read again all that the recorder remembers. Moving the mark
-		// corrects it.
+		// The clock was ahead, and the mark does not say up to when everything
+		// was read: read again as far back as the recorder remembers. The next
+		// Move corrects the mark.
 		r.distrust(at)
 		at = time.Time{}
 	} else if age := now.Sub(at).Abs(); r.begun && age < r.options.Every {

@@ -35,7 +35,7 @@ func TestAnSMSSaysWhenAnErrorIsOld(t *testing.T) {
 		w.log.Add(newError("12100", 50*time.Minute), newError("30003", 9*time.Minute))
 		w.serve()
 		time.Sleep(time.Second)
-		want := []string{"12100 1st of 2026-03-02, at 11:10 UTC (2026-03-02 11:10 UTC)", "30003 1st today (2026-03-02 11:51 UTC)"}
+		want := []string{"12100 2026-03-02 11:10 UTC", "30003 2026-03-02 11:51 UTC"}
 		if got := w.phone.messages(); !slices.Equal(got, want) {
 			w.Errorf("got SMS %q, want %q", got, want)
 		}
@@ -47,7 +47,7 @@ func TestErrorsCountInTheOrderInWhichTheyHappened(t *testing.T) {
 		w.log.Add(newError("11200", 3*time.Minute), newError("11200", 9*time.Minute), newError("11200", 6*time.Minute))
 		w.serve()
 		time.Sleep(time.Second)
-		if got, want := w.phone.messages(), []string{"11200 1st today (2026-03-02 11:51 UTC)"}; !slices.Equal(got, want) {
+		if got, want := w.phone.messages(), []string{"11200 2026-03-02 11:51 UTC"}; !slices.Equal(got, want) {
 			w.Errorf("got SMS %q, want %q", got, want)
 		}
 	})
@@ -65,7 +65,7 @@ func TestErrorsOlderThanGiveUpAfterNeverAlert(t *testing.T) {
 		if got := w.query(`SELECT COUNT(*) FROM events WHERE decision LIKE 'too old%'`); got != 1 {
 			w.Errorf("%d errors were recorded as too old, want 1", got)
 		}
-		want := []string{"12100 1st of 2026-03-03, at 13:00 UTC (2026-03-03 13:00 UTC)"}
+		want := []string{"12100 2026-03-03 13:00 UTC"}
 		if got := w.phone.messages(); !slices.Equal(got, want) {
 			w.Errorf("got SMS %q, want %q", got, want)
 		}

@@ -24,7 +24,7 @@ type witness struct {
 	deliveries [][]alert.Event
 }
 
-// watch returns a recorder of which w notes everything.
+// watch returns a recorder that reports everything to w.
 func (w *witness) watch(r catchup.Recorder) catchup.Recorder { return watchedRecorder{r, w} }
 
 type watchedRecorder struct {
@@ -101,6 +101,7 @@ func TestOutage(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inWorld(t, func(w *world) {
+				w.text = "{code} {count} {time}"
 				random := rand.New(rand.NewPCG(seed, 0))
 				errors := hour(random)
 				w.log.Add(errors...)

@@ -30,6 +30,7 @@ type world struct {
 	lines *lines
 	file  string
 	every time.Duration
+	text  string // ALERT_TEXT
 	// wrapRecorder and wrapMark, where set, come between a reader and its outbox.
 	wrapRecorder func(catchup.Recorder) catchup.Recorder
 	wrapMark     func(catchup.Mark) catchup.Mark
@@ -41,7 +42,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	file := filepath.Join(t.TempDir(), "alerts.db")
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(noon))
-		test(&world{T: t, log: &memoryLog{limit: twiliotest.MaxEntries}, phone: new(phone), lines: new(lines), file: file, every: 5 * time.Minute})
+		test(&world{T: t, log: &memoryLog{limit: twiliotest.MaxEntries}, phone: new(phone), lines: new(lines), file: file, every: 5 * time.Minute, text: "{code} {time}"})
 	})
 }
 
@@ -58,7 +59,7 @@ func (w *world) serve() *server { return w.serveWith(w.log) }
 
 // serveWith starts a server that reads a log.
 func (w *world) serveWith(log catchup.ErrorLog) *server {
-	text, err := alert.ParseText("{code} {count} ({time})")
+	text, err := alert.ParseText(w.text)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -122,8 +123,8 @@ func newError(code string, ago time.Duration) twiliotest.Entry {
 	return twiliotest.Entry{SID: twiliotest.NewSID("NO"), Code: code, Level: "error", Generated: at, Created: at}
 }
 
-// memoryLog is Twilio's log without HTTP, which keeps synctest's time from
-// passing.
+// memoryLog is Twilio's error log without HTTP, which would stop synctest's
+// time.
 type memoryLog struct {
 	twiliotest.Monitor
 	// limit is the most entries that it gives for one question.

@@ -63,7 +63,7 @@ func (t *Twilio) ErrorLog(ctx context.Context, from, to time.Time) (entries []al
 
 // isSince reports whether an entry happened, or entered the error log, no
 // earlier than from. Twilio does not say which of the two dates it filters by,
-// nor how exactly: an old entry is no news, one that entered late is.
+// nor how exactly. An entry that entered late is news, an old one is not.
 func isSince(entry alert.ErrorLogEntry, from time.Time) bool {
 	from = from.Truncate(time.Second)
 	before := func(date string) bool {

@@ -26,9 +26,9 @@ const (
 	maxAnswer = 8 << 20
 )
 
-// newTransport returns the pool of connections to Twilio, kept as long as a
-// worker uses them: Go's default of 2 for each host costs a TLS handshake for
-// most SMS.
+// newTransport returns the pool of connections to Twilio. It keeps enough idle
+// ones for a busy worker: with Go's default of 2 for each host most SMS cost a
+// TLS handshake.
 func newTransport() *http.Transport {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 32
@@ -55,7 +55,7 @@ func (c *call) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, requestTimeout)
 	defer cancel()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// From here on Twilio may act, whatever becomes of the answer.
+		// From here on Twilio may act, even if no answer comes.
 		GotConn: func(httptrace.GotConnInfo) { c.written.Store(true) },
 	})
 	r = r.Clone(ctx)
@@ -81,8 +81,8 @@ func (c *call) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// refusal is an error that Twilio answers: a code, and words that may name the
-// recipient.
+// refusal is Twilio's answer that it did not do what was asked: a code, and words
+// that may name the recipient.
 type refusal struct{ code, message string }
 
 func (r refusal) Error() string { return alert.HideNumbers(r.message) }
@@ -91,9 +91,9 @@ func (r refusal) Error() string { return alert.HideNumbers(r.message) }
 // login: Twilio was not reached.
 var errNotTwilio = errors.New("the answer is not Twilio's; see whether a proxy or a portal is in the way")
 
-// examine returns an error for an answer that is no success, or not Twilio's.
-// The library takes a redirect for success, and an error whose code is a string
-// for none of Twilio's.
+// examine returns an error unless the answer is Twilio's and a success. The
+// library takes a redirect for a success, and does not understand an error whose
+// code is a string.
 func examine(answer *http.Response, body []byte) error {
 	switch body = bytes.TrimSpace(body); {
 	case answer.StatusCode/100 != 2:

@@ -25,7 +25,8 @@ type Account struct {
 	// User and Password are the account's SID and auth token, or an API key
 	// and its secret.
 	User, Password string
-	// Region and Edge choose where at Twilio, both may be empty.
+	// Region and Edge choose Twilio's data center; both may be empty. A region
+	// alone uses its edge, see EdgeOf.
 	Region, Edge string
 	// BaseURL is a stand-in for Twilio's API, nil for the real one.
 	BaseURL *url.URL
@@ -57,7 +58,7 @@ func NewTwilio(account Account, from, callback string) *Twilio {
 }
 
 // EdgeOf returns the edge at which Twilio serves a region, and whether it is
-// known. No region needs no edge. Source:
+// known. Without a region there is no edge. Source:
 // https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations.
 func EdgeOf(region string) (edge string, ok bool) {
 	edge, ok = map[string]string{
@@ -75,14 +76,15 @@ func (t *Twilio) request(ctx context.Context) (*client.RequestHandler, *call) {
 		HTTPClient:  &http.Client{Transport: c},
 	}
 	twilio.SetAccountSid(t.account.SID)
-	// Not by its constructor, which reads the environment by itself.
+	// Its constructor would read the environment by itself.
 	return &client.RequestHandler{Client: twilio, Region: t.account.Region, Edge: t.account.Edge}, c
 }
 
 // Send sends the SMS and returns its SID. When an earlier attempt is in doubt
-// it first looks into Twilio's message log and returns the SID found there; it
-// sends nothing if it is only to look. When Twilio refuses the status callback, the SMS goes out without: an alert
-// is worth more than the report of its delivery. Its errors are
+// it first looks into Twilio's message log and returns the SID found there, and
+// sends nothing if it is only to look. When Twilio refuses the status callback,
+// Send sends the SMS without it: the alert is worth more than the report of its
+// delivery. Its errors are
 // *alert.SendError.
 func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	if !sms.DoubtSince.IsZero() {
@@ -98,7 +100,7 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	const callbackRefused = "21609"
 	if failure != nil && failure.Code == callbackRefused && t.callback != "" {
 		if !t.noCallback.Swap(true) && t.Logger != nil {
-			t.Logger.Error("Twilio refuses the status callback: SMS go out without, and nobody learns whether they arrive",
+			t.Logger.Error("Twilio refuses the status callback: SMS go out without it, and whether they arrive stays unknown",
 				"callback", t.callback, "err", alert.Advice(callbackRefused))
 		}
 		sid, failure = t.create(ctx, sms)

@@ -194,7 +194,7 @@ func TestOddAnswers(t *testing.T) {
 		{"a login in HTML", "", 401, `<html>`, alert.NotAccepted, "", 0},
 		{"a refusal without a body", "", 404, ``, alert.NotAccepted, "", 0},
 		{"a refusal with a code as text", "", 400, `{"code":"21610","message":"unsubscribed"}`, alert.Refused, "21610", 0},
-		{"a refusal with a code that nobody knows", "", 400, `{"code":29999,"message":"new"}`, alert.Blocked, "29999", 0},
+		{"a refusal with an unknown code", "", 400, `{"code":29999,"message":"new"}`, alert.Blocked, "29999", 0},
 		{"a refusal about the recipient", "", 400, `{"code":21614,"message":"no mobile"}`, alert.Refused, "21614", 0},
 		{"too long for a trial", "", 400, `{"code":30044,"message":"too long"}`, alert.Refused, "30044", 0},
 		{"the messages of a day", "", 400, `{"code":63038,"message":"exceeded"}`, alert.NotAccepted, "63038", 0},
@@ -211,7 +211,7 @@ func TestOddAnswers(t *testing.T) {
 		{"success without a body", "", 201, ``, alert.InDoubt, "", 0},
 		{"success without a SID", "", 201, `{}`, alert.InDoubt, "", 0},
 		{"success that is cut", "", 201, `{"sid":"SM0123`, alert.InDoubt, "", 0},
-		{"success that is no JSON", "", 200, `OK`, alert.NotAccepted, "", 0},
+		{"success that is not JSON", "", 200, `OK`, alert.NotAccepted, "", 0},
 		{"a portal's login", "", 200, "\n<!DOCTYPE html><html>", alert.NotAccepted, "", 0},
 		{"a redirect", "", 302, ``, alert.NotAccepted, "", 0},
 		{"a redirect in JSON", "", 307, `{}`, alert.NotAccepted, "", 0},
@@ -364,7 +364,7 @@ func TestFind(t *testing.T) {
 		{"a trial account", []string{logged("SM1", "Sent from your Twilio trial account - "+text.Body, out, now)}, "SM1"},
 		{"from a Messaging Service", []string{logged("SM1", text.Body, "outbound-reply", now)}, "SM1"},
 		{"nulls", []string{`{"sid":null,"body":null,"direction":null,"date_created":null}`, logged("SM1", text.Body, out, now)}, "SM1"},
-		{"a date that nobody understands", []string{`{"sid":"SM1","body":"An error & more","direction":"outbound-api","date_created":"yesterday"}`}, "SM1"},
+		{"a date in words", []string{`{"sid":"SM1","body":"An error & more","direction":"outbound-api","date_created":"yesterday"}`}, "SM1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -555,7 +555,7 @@ func TestEdges(t *testing.T) {
 		}
 	}
 	if got, ok := EdgeOf("xx1"); ok {
-		t.Errorf("the edge of a region that nobody knows is %q", got)
+		t.Errorf("the edge of an unknown region is %q", got)
 	}
 }
 

@@ -29,7 +29,7 @@ type Account struct {
 	Outcome string
 	Code    int
 
-	fetched map[string]bool // the SIDs of SMS whose status somebody asked for
+	fetched map[string]bool // the SIDs of SMS whose status was asked for
 }
 
 // newAccount returns an active trial account without numbers.
@@ -51,8 +51,8 @@ func (s *Server) Change(change func(*Account)) {
 	change(&s.account)
 }
 
-// handleAccount adds what reads the account. Twilio's products are at hosts of
-// their own; here their paths tell them apart.
+// handleAccount adds the routes that read the account. At Twilio each product
+// has its own host; here their paths differ.
 func (s *Server) handleAccount() {
 	const api = "GET /2010-04-01/Accounts/{account}"
 	for pattern, resource := range map[string]func(*http.Request) (body map[string]any, found bool){

@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// MaxEntries is the most entries of the log that Twilio gives for one
+// MaxEntries is the most entries of the error log that Twilio gives for one
 // question. Source: https://www.twilio.com/docs/usage/monitor-alert.
 const MaxEntries = 10_000
 
-// Faults of the log, besides those of sending.
+// Faults of the error log, besides those of sending.
 const (
 	Forbidden Fault = "403"
 	CutPage   Fault = "connection cut in the middle of a page"
 )
 
-// Entry is an entry of Twilio's log of errors, a Monitor Alert.
+// Entry is an entry of Twilio's error log, a Monitor Alert.
 type Entry struct {
 	SID, Code, Level, Text, Resource string
 	// Generated is when the error happened, Created when it enters the log.
 	Generated, Created time.Time
 }
 
-// Monitor is Twilio's log of errors. The zero value is empty and works.
+// Monitor is Twilio's error log. The zero value is empty and works.
 type Monitor struct {
 	// WholeDays makes the filter look at dates without their time.
 	WholeDays bool
@@ -41,14 +41,14 @@ type Monitor struct {
 	queries []url.Values
 }
 
-// Add puts entries into the log.
+// Add puts entries into the error log.
 func (m *Monitor) Add(entries ...Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.entries = append(m.entries, entries...)
 }
 
-// Queries returns those of the pages asked for so far.
+// Queries returns the query of each page that was asked for so far.
 func (m *Monitor) Queries() []url.Values {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -77,8 +77,8 @@ func (m *Monitor) Find(from, to time.Time) []Entry {
 	return found[:min(len(found), MaxEntries)]
 }
 
-// alerts answers a page of the log. The address of the next is on Twilio's own
-// host, as Twilio's is.
+// alerts answers a page of the error log. The address of the next page names
+// Twilio's host, as in Twilio's answers.
 func (s *Server) alerts(w http.ResponseWriter, r *http.Request) {
 	m, query := &s.Monitor, r.URL.Query()
 	m.mu.Lock()
@@ -109,8 +109,8 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// page returns the body of a page. Pages other than the first need the token
-// that the one before named.
+// page returns the body of a page. A page other than the first needs the token
+// that the page before it gave.
 func (m *Monitor) page(query url.Values) (map[string]any, error) {
 	from, wrongStart := time.Parse("2006-01-02T15:04:05Z", query.Get("StartDate"))
 	to, wrongEnd := time.Parse("2006-01-02T15:04:05Z", query.Get("EndDate"))

@@ -62,7 +62,7 @@ const (
 	RegionDisabled  Fault = "400 with error 21408"
 	CallbackRefused Fault = "400 with error 21609, if there is a StatusCallback"
 
-	// What is not Twilio's, and limits.
+	// Answers of a proxy or a portal, and limits.
 	ForbiddenPage  Fault = "HTML 403"
 	ProxyLogin     Fault = "HTML 407"
 	RequestTimeout Fault = "408 without a body"
@@ -71,12 +71,12 @@ const (
 	QueueFull      Fault = "400 with error 21611"
 	RetryAfterDate Fault = "429 with Retry-After: a date in 3 seconds"
 
-	// Trial is no fault but an account: a text that is too long beside the
-	// prefix is refused with error 30044, others are sent with the prefix.
+	// Trial makes the account a trial: a text that is too long with the prefix
+	// is refused with error 30044, others are sent with the prefix.
 	Trial Fault = "trial account"
 )
 
-// refusals are the faults that are an error of Twilio's and nothing more.
+// refusals are the faults that Twilio answers with an error.
 var refusals = map[Fault]struct {
 	status, code int
 	message      string
@@ -96,7 +96,7 @@ var refusals = map[Fault]struct {
 	QueueFull:        {http.StatusBadRequest, 21611, "SMS queue is full."},
 }
 
-// pages are the faults that are an answer of something else than Twilio.
+// pages are the faults that a proxy or a portal answers with a page.
 var pages = map[Fault]int{
 	BadGateway: http.StatusBadGateway, BadGatewayAfter: http.StatusBadGateway, ForbiddenPage: http.StatusForbidden,
 	ProxyLogin: http.StatusProxyAuthRequired, CaptivePortal: http.StatusOK,
@@ -115,7 +115,7 @@ type Server struct {
 	Fault func(n int, form url.Values) Fault
 	// Accepted, where set, is called with each accepted SMS before the answer.
 	Accepted func(Message)
-	// Monitor is Twilio's log of errors.
+	// Monitor is Twilio's error log.
 	Monitor Monitor
 
 	mux      *http.ServeMux
@@ -152,7 +152,7 @@ func (s *Server) Messages() []Message {
 	return slices.Clone(s.messages)
 }
 
-// Attempts returns how often an SMS was to be sent.
+// Attempts returns how many requests to send an SMS came.
 func (s *Server) Attempts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +214,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	s.fail(w, r, fault)
 }
 
-// pause takes as long as Twilio takes to answer, unless the test ends.
+// pause waits for Latency, unless the test ends.
 func (s *Server) pause() {
 	if s.Latency == 0 {
 		return
