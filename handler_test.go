@@ -452,7 +452,7 @@ type alertsAlways struct{ text alert.Text }
 func (o alertsAlways) Record(_ context.Context, events []alert.Event) ([]outbox.Result, error) {
 	results := make([]outbox.Result, len(events))
 	for i, event := range events {
-		results[i].Text = o.text.Render(alert.Alert{Event: event})
+		results[i].Text = o.text.Render(event, alert.Decision{Alert: true}).Now
 	}
 	return results, nil
 }

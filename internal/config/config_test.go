@@ -77,7 +77,7 @@ func TestSettingsThatDoNot(t *testing.T) {
 		"no address":               {map[string]string{"PUBLIC_URL": "alerts.example.com"}, []string{"PUBLIC_URL: expected an address"}},
 		"an address with a user":   {map[string]string{"PUBLIC_URL": "https://u:p@alerts.example.com"}, []string{"PUBLIC_URL: expected an address"}},
 		"an address with #":        {map[string]string{"PUBLIC_URL": publicURL + "#rc=3"}, []string{"PUBLIC_URL: expected an address"}},
-		"triggers, two mistakes":   {map[string]string{"TRIGGERS": "* on 1; 11200 at x"}, []string{"TRIGGERS: position 3", "position 18"}},
+		"triggers, two mistakes":   {map[string]string{"TRIGGERS": "* on 1; 11200 at x"}, []string{`TRIGGERS: rule "* on 1": expected "at"`, `rule "11200 at x": expected counts`}},
 		"a level that is none":     {map[string]string{"LEVELS": "error,info"}, []string{"LEVELS: expected error, or error,warning"}},
 		"an unknown placeholder":   {map[string]string{"ALERT_TEXT": "{kode}"}, []string{"ALERT_TEXT: unknown {kode}"}},
 		"no SMS at all":            {map[string]string{"SMS_PER_HOUR": "0"}, []string{"SMS_PER_HOUR: expected a number of at least 1"}},

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"net/http"
@@ -11,8 +11,8 @@ import (
 	"twilio-error-sms/internal/twiliotest"
 )
 
-// TestRun is the whole way of an error: what Twilio posts, the SMS it is asked
-// to send, and its report of the delivery.
+// TestRun follows an error from webhook to phone: what Twilio posts, the SMS it
+// is asked to send, and its report of the delivery.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	twilio := twiliotest.New(t)
@@ -26,7 +26,7 @@ func TestRun(t *testing.T) {
 		return form
 	}
 	payload := func(name string) string {
-		body, err := os.ReadFile("internal/alert/testdata/payloads/" + name)
+		body, err := os.ReadFile("../alert/testdata/payloads/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,14 +38,14 @@ func TestRun(t *testing.T) {
 		want string
 	}{
 		{"a trigger of 2014", func() (*http.Response, string, error) {
-			return postFields(http.DefaultClient, p.URL, "/error_trigger", fields("ErrorCode=11200&Description=HTTP+retrieval+failure"))
+			return postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, fields("ErrorCode=11200&Description=HTTP+retrieval+failure"))
 		}, "An error on your Twilio app occurred! 11200 HTTP retrieval failure https://www.twilio.com/docs/api/errors/11200"},
 		{"an Alarm", func() (*http.Response, string, error) {
 			return postJSON(http.DefaultClient, p.URL, "/error_trigger", payload("alarm.json"))
 		}, "An error on your Twilio app occurred! 11200 HTTP retrieval failure (55 in a day) https://www.twilio.com/docs/api/errors/11200"},
 		{"a Debugger webhook", func() (*http.Response, string, error) {
 			w := newWebhook("30007", "Carrier violation")
-			return postFields(http.DefaultClient, p.URL, "/error_trigger", w.form())
+			return postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, w.form())
 		}, "An error on your Twilio app occurred! 30007 Carrier violation (1st today) https://www.twilio.com/docs/api/errors/30007"},
 		{"an event of Event Streams", func() (*http.Response, string, error) {
 			return postJSON(http.DefaultClient, p.URL, "/error_trigger", `{"specversion":"1.0","type":"com.twilio.error-logs.error.logged","id":"EZ1",
@@ -59,14 +59,14 @@ func TestRun(t *testing.T) {
 			if err != nil || answer.StatusCode != http.StatusOK || text != c.want+"\n" {
 				t.Fatalf("got %v %q %v, want 200 %q", answer, text, err, c.want)
 			}
-			within(t, time.Minute, "the SMS", func() bool { return len(twilio.Messages()) > before })
+			within(t, "the SMS", func() bool { return len(twilio.Messages()) > before })
 			m := twilio.Messages()[before]
 			callback, err := url.Parse(m.Form.Get("StatusCallback"))
 			if m.Form.Get("To") != "+15005550009" || m.Form.Get("From") != "+15005550006" || m.Form.Get("Body") != c.want || err != nil ||
-				!strings.HasPrefix(callback.String(), loadURL+"/message_status?sms=") {
+				!strings.HasPrefix(callback.String(), publicURL+"/message_status?sms=") {
 				t.Fatalf("got SMS %v, want %q from +15005550006 to +15005550009 with a StatusCallback", m.Form, c.want)
 			}
-			answer, _, err = postFields(http.DefaultClient, p.URL, callback.RequestURI(), url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}})
+			answer, _, err = postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}})
 			if err != nil || answer.StatusCode != http.StatusOK {
 				t.Fatalf("the delivery report: got %v %v, want 200", answer, err)
 			}
@@ -75,13 +75,9 @@ func TestRun(t *testing.T) {
 			}
 		})
 	}
-	if !strings.Contains(p.log.String(), `"msg":"SMS sent"`) || strings.Contains(p.log.String(), "+1500555") {
-		t.Errorf("the log must tell of SMS, but not their numbers:\n%s", &p.log)
-	}
-	begin := time.Now()
-	p.stop()
-	if err := <-p.ended; err != nil || time.Since(begin) > stopTimeout {
-		t.Errorf("stopping took %s and returned %v", time.Since(begin), err)
+	p.stop(t)
+	if log := p.log(); !strings.Contains(log, `"msg":"SMS sent"`) || strings.Contains(log, "+1500555") {
+		t.Errorf("the log must tell of SMS, but not their numbers:\n%s", log)
 	}
 	if n := len(twilio.Messages()); n != 4 {
 		t.Errorf("got %d SMS for 4 errors", n)
@@ -95,14 +91,11 @@ func TestWorkStaysForTheNextStart(t *testing.T) {
 	dir := t.TempDir()
 	p := startProgram(t, dir, sending("http://127.0.0.1:1")...)
 	report(t, p.URL, newWebhook("11200", "kept"))
-	p.stop()
-	if err := <-p.ended; err != nil {
-		t.Fatal(err)
-	}
+	p.stop(t)
 	twilio := twiliotest.New(t)
 	p = startProgram(t, dir, sending(twilio.URL)...)
-	within(t, 30*time.Second, "the SMS of the first start goes out", func() bool { return settled(databaseIn(dir)) })
-	p.stop()
+	within(t, "the SMS of the first start goes out", func() bool { return settled(databaseIn(dir)) })
+	p.stop(t)
 	if m := twilio.Messages(); len(m) != 1 || !strings.Contains(m[0].Form.Get("Body"), "kept") {
 		t.Errorf("got SMS %v, want the one of the first start", m)
 	}
@@ -127,17 +120,17 @@ func TestKilledBeforeSend(t *testing.T) {
 				first = twilio.URL
 			}
 			dir := t.TempDir()
-			p := startProcess(t, "program", dir, sending(first)...)
+			p := startProgram(t, dir, sending(first)...)
 			report(t, p.URL, newWebhook("11200", "in the gap"))
 			if c.accepted {
-				within(t, time.Minute, "the send begins", func() bool { return twilio.Attempts() == 1 })
+				within(t, "the send begins", func() bool { return twilio.Attempts() == 1 })
 			}
 			p.kill()
 			if n := len(twilio.Messages()); n != 0 {
 				t.Fatalf("killed too late: %d SMS are out", n)
 			}
-			p = startProcess(t, "program", dir, sending(twilio.URL)...)
-			within(t, time.Minute, "the SMS goes out", func() bool { return settled(databaseIn(dir)) })
+			p = startProgram(t, dir, sending(twilio.URL)...)
+			within(t, "the SMS goes out", func() bool { return settled(databaseIn(dir)) })
 			p.stop(t)
 			if n := len(twilio.Messages()); n != 1 {
 				t.Errorf("got %d SMS, want 1", n)
@@ -146,18 +139,19 @@ func TestKilledBeforeSend(t *testing.T) {
 	}
 }
 
-// TestStoppedWhileSending stops the program as an operator would.
+// TestStoppedWhileSending stops the program as an operator would. Docker and
+// systemd wait for at least 10 s before they kill.
 func TestStoppedWhileSending(t *testing.T) {
 	t.Parallel()
 	twilio := twiliotest.New(t)
 	twilio.Latency = 2 * time.Second
 	dir := t.TempDir()
-	p := startProcess(t, "program", dir, sending(twilio.URL)...)
+	p := startProgram(t, dir, sending(twilio.URL)...)
 	report(t, p.URL, newWebhook("11200", "in flight"))
-	within(t, time.Minute, "the send begins", func() bool { return twilio.Attempts() == 1 })
+	within(t, "the send begins", func() bool { return twilio.Attempts() == 1 })
 	begin := time.Now()
 	p.stop(t)
-	if took := time.Since(begin); took > stopTimeout {
+	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
 	if n := rows(databaseIn(dir), "sms WHERE status = 'sent'"); n != 1 || len(twilio.Messages()) != 1 {

@@ -1,16 +1,18 @@
-package main
+package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
-	"net/http/httptest"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,11 +20,10 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
-	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/twiliotest"
 )
 
-var screenshots = flag.String("screenshots", "", "write pictures of the operator's page into this `folder`, for README.md")
+var screenshots = flag.String("screenshots", "", "write pictures of the operator's page into the `folder` at this absolute path, for README.md")
 
 // browser returns a context of a fresh headless Chromium.
 func browser(t *testing.T) context.Context {
@@ -37,7 +38,7 @@ func browser(t *testing.T) context.Context {
 	if path == "" {
 		t.Skip("no Chromium is installed, so the operator's page was not looked at: apt-get install chromium")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
@@ -46,10 +47,11 @@ func browser(t *testing.T) context.Context {
 		chromedp.CombinedOutput(io.Discard))
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		chromedp.Cancel(ctx) // waits for the browser to go, unlike cancel
-		cancel()
-	})
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("starting %s: %v", path, err)
+	}
+	t.Cleanup(func() { chromedp.Cancel(ctx) }) // waits for the browser to go, unlike cancel
 	return ctx
 }
 
@@ -95,9 +97,42 @@ const readPage = `({
 	tall: Math.max(...[...document.querySelectorAll("tr")].map(row => row.offsetHeight)),
 })`
 
+// badDay is what Twilio reported in the 23 hours before now: each code at its
+// hours of the day, a delivery for each hour.
+func badDay(now time.Time) (deliveries [][]map[string]any) {
+	codes := []struct {
+		code, description, level string
+		byHour                   string // how many in each of the last 24 hours, 0 to 9
+	}{
+		{"11200", "An attempt to retrieve content from https://app.example.com/voice returned the HTTP status code 502", "ERROR", "000012224689975310000112"},
+		{"30007", "Message delivery - Carrier violation", "ERROR", "110101020113124322110100"},
+		{"12100", "Document parse failure", "ERROR", "000000003332000000000000"},
+		{"32009", "The user you tried to dial is not registered with the corresponding SIP Domain", "ERROR", "010010010010010010010010"},
+		{"30003", "Unreachable destination handset", "ERROR", "010101010101010101010101"},
+		{"13226", "Dial: Invalid country code", "WARNING", "000000210000000001000000"},
+		{"21610", "Attempt to send to unsubscribed recipient", "ERROR", "000100000000000100000000"},
+		{"", "Something without a code", "ERROR", "000000000000000000000001"},
+	}
+	first := now.Truncate(time.Hour).Add(-23 * time.Hour)
+	for hour := range 24 {
+		var events []map[string]any
+		for _, c := range codes {
+			for range c.byHour[hour] - '0' {
+				w := newWebhook(c.code, c.description)
+				w.level, w.at = c.level, first.Add(time.Duration(hour)*time.Hour)
+				events = append(events, w.cloudEvent())
+			}
+		}
+		if len(events) > 0 {
+			deliveries = append(deliveries, events)
+		}
+	}
+	return deliveries
+}
+
 // hostile are descriptions that would break a page that trusts them.
-func hostile() []alert.Event {
-	var events []alert.Event
+func hostile() []map[string]any {
+	var events []map[string]any
 	for i, description := range []string{
 		`<script>document.title = "owned"</script><img src=x onerror="document.title='owned'">`,
 		strings.Repeat("W", 10_000),
@@ -105,27 +140,78 @@ func hostile() []alert.Event {
 		"</bdi></td></table><style>body{display:none}</style>",
 		"Ünïcödé 日本語 שלום " + strings.Repeat("e\u0301\u0302\u0303", 300),
 	} {
-		events = append(events, alert.Event{
-			ID: twiliotest.NewSID("NO"), Kind: alert.Stream, Account: twiliotest.AccountSID, Code: fmt.Sprint(90001 + i), Level: alert.Error,
-			Description: description, Resource: strings.Repeat("R", 34), Time: time.Now(),
-		})
+		events = append(events, newWebhook(fmt.Sprint(90001+i), description).cloudEvent())
 	}
-	other := events[1]
-	other.ID, other.Kind = twiliotest.NewSID("NO"), alert.Other // its description is also the decision
-	return append(events, other)
+	// The type of an event that is no error is part of the decision.
+	return append(events, map[string]any{"specversion": "1.0", "id": "1", "type": strings.Repeat("W", 10_000)})
+}
+
+// startAfter starts the program, has Twilio report deliveries, an alarm, and
+// what became of the SMS: in every way there is. It returns the address of the
+// operator's page.
+func startAfter(t *testing.T, deliveries [][]map[string]any, env ...string) string {
+	twilio := twiliotest.New(t)
+	var mu sync.Mutex
+	faults := make(map[string]twiliotest.Fault) // by recipient and text
+	twilio.Fault = func(n int, form url.Values) twiliotest.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		sms := form.Get("To") + form.Get("Body")
+		if _, again := faults[sms]; !again {
+			faults[sms] = map[int]twiliotest.Fault{3: twiliotest.Unsubscribed, 5: twiliotest.TooManyRequests}[n]
+		}
+		return faults[sms]
+	}
+	dir := t.TempDir()
+	p := startProgram(t, dir, sending(twilio.URL, append([]string{
+		"ADMIN_ADDR=127.0.0.1:0", "ALERT_TO=+15551230001,+15551230002", "SMS_PER_HOUR=100",
+		"TRIGGERS=* at 1,10,100 daily; 13226 every 5; 11200 at 5 hourly; any at 100,1000 daily; 30003,30005 never",
+	}, env...)...)...)
+	for _, events := range deliveries {
+		body, err := json.Marshal(events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, text, err := postJSON(http.DefaultClient, p.URL, "/error_trigger", string(body)); err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%v %q %v", answer, text, err)
+		}
+	}
+	if answer, text, err := postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, url.Values{"AccountSid": {twiliotest.AccountSID},
+		"ErrorCode": {"11200"}, "Description": {"HTTP retrieval failure"}, "CurrentValue": {"42"}, "TimePeriod": {"ONE_HOUR"}}); err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%v %q %v", answer, text, err)
+	}
+	within(t, "every SMS was tried", func() bool { return rows(databaseIn(dir), "sms WHERE status = 'sending' OR status = 'pending' AND attempts = 0") == 0 })
+	for i, m := range twilio.Messages() {
+		report := url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}}
+		switch i {
+		case 2:
+			continue // no news of it yet
+		case 4:
+			report.Set("MessageStatus", "undelivered")
+			report.Set("ErrorCode", "30005")
+		}
+		callback, err := url.Parse(m.Form.Get("StatusCallback"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, text, err := postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, report); err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%v %q %v", answer, text, err)
+		}
+	}
+	page, events := p.address(t, "operator's page"), rows(databaseIn(dir), "events WHERE kind <> 'other'")
+	within(t, "the chart shows all events", func() bool {
+		_, text := get(t, page)
+		return strings.Contains(text, fmt.Sprintf(`"%d errors by hour`, events))
+	})
+	return page
 }
 
 func TestPageInBrowser(t *testing.T) {
 	t.Parallel()
-	box, config, metrics := seeded(t, map[string]string{"SMS_PER_HOUR": "100", "ALERT_TEXT": "{code} {description} {link}"})
-	if _, err := box.Record(t.Context(), hostile()); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)))
-	defer server.Close()
 	ctx := browser(t)
+	address := startAfter(t, append(badDay(time.Now()), hostile()), "ALERT_TEXT={code} {description} {link}")
 	for _, l := range []look{{"light", 1280, 900}, {"dark", 1280, 900}, {"light", 375, 812}, {"dark", 375, 812}} {
-		if err := chromedp.Do(ctx, l.open(server.URL)); err != nil {
+		if err := chromedp.Do(ctx, l.open(address)); err != nil {
 			t.Fatalf("%s: %v", l, err)
 		}
 		page, err := chromedp.Run(ctx, chromedp.Evaluate[seen](readPage))
@@ -162,17 +248,15 @@ func TestPageInBrowser(t *testing.T) {
 
 // TestScreenshots writes the pictures of README.md:
 //
-//	go test -run TestScreenshots -screenshots docs .
+//	go test ./internal/e2e -run TestScreenshots -screenshots $PWD/docs
 func TestScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		t.Skip("-screenshots names no folder, so no pictures were asked for")
 	}
-	box, config, metrics := seeded(t, map[string]string{"SMS_PER_HOUR": "100"})
-	server := httptest.NewServer(NewAdmin(config, box, metrics, slog.New(slog.DiscardHandler)))
-	defer server.Close()
 	ctx := browser(t)
+	address := startAfter(t, badDay(time.Now()))
 	for name, l := range map[string]look{"page-light.png": {"light", 1280, 920}, "page-phone-dark.png": {"dark", 375, 812}} {
-		if err := chromedp.Do(ctx, l.open(server.URL)); err != nil {
+		if err := chromedp.Do(ctx, l.open(address)); err != nil {
 			t.Fatal(err)
 		}
 		picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"twilio-error-sms/internal/twiliotest"
 )
 
-var chaosFor = flag.Duration("chaos", 8*time.Second, "how long the chaos lasts, before everything may settle")
+var chaosFor = flag.Duration("chaos", 5*time.Second, "how long the chaos lasts at least, before everything may settle")
 
 // TestChaos kills processes at random moments while webhooks arrive and Twilio
 // fails at random. At the end every webhook that was answered is one SMS.
@@ -70,15 +70,15 @@ func chaos(t *testing.T, database string, dirs []string) {
 		return chaosFault()
 	}
 	start := func(i int) *process {
-		return startProcess(t, "program", dirs[i], sending(twilio.URL, "DATABASE_URL="+database)...)
+		return startProgram(t, dirs[i], sending(twilio.URL, "DATABASE_URL="+database)...)
 	}
 	servers := &replicas{running: make([]*process, len(dirs))}
 	for i := range dirs {
 		servers.set(i, start(i))
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), *chaosFor)
-	defer cancel()
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
 	var mu sync.Mutex
 	answered := make(map[string]bool) // by description
 	var clients sync.WaitGroup
@@ -97,24 +97,29 @@ func chaos(t *testing.T, database string, dirs []string) {
 			}
 		})
 	}
+	// A busy machine takes longer to make a chaos: a few kills among many
+	// webhooks.
 	kills := 0
-	for pause := *chaosFor / 4; ctx.Err() == nil; pause = min(*chaosFor/4, 10*time.Second) {
-		select {
-		case <-ctx.Done():
-			continue
-		case <-time.After(pause/2 + rand.N(pause)):
-		}
+	enough := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return kills > 1 && len(answered) > 50
+	}
+	pause := min(*chaosFor/4, 10*time.Second)
+	for begin := time.Now(); time.Since(begin) < *chaosFor || !enough(); {
+		time.Sleep(pause/2 + rand.N(pause))
 		i := rand.N(len(dirs))
 		servers.set(i, nil).kill()
 		kills++
 		time.Sleep(rand.N(time.Second))
 		servers.set(i, start(i))
 	}
+	end()
 	clients.Wait()
 	calm.Store(true)
 	// An attempt in doubt is looked up 30 s after its process was killed, and
-	// the later the more often it failed.
-	within(t, 5*time.Minute, "nothing is left to send", func() bool { return settled(database) })
+	// later if it has failed often.
+	within(t, "nothing is left to send", func() bool { return settled(database) })
 	for _, p := range servers.running {
 		p.stop(t)
 	}
@@ -138,7 +143,4 @@ func chaos(t *testing.T, database string, dirs []string) {
 	}
 	t.Logf("%d kills, %d webhooks answered, %d SMS in %d attempts with %d looks into Twilio's log, %d lost, %d doubled",
 		kills, len(answered), len(twilio.Messages()), twilio.Attempts(), twilio.Lists(), lost, doubled)
-	if kills < 2 || len(answered) < 50 {
-		t.Errorf("%d kills and %d webhooks are no chaos", kills, len(answered))
-	}
 }

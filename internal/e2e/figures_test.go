@@ -1,11 +1,9 @@
-package main
+package e2e
 
 import (
 	"database/sql"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,11 +15,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"twilio-error-sms/internal/pgtest"
+	"twilio-error-sms/internal/signature"
 	"twilio-error-sms/internal/twiliotest"
 )
 
@@ -36,41 +34,22 @@ type load struct {
 	cpu      time.Duration // of the server, for each post
 }
 
-const (
-	loadURL   = "https://alerts.example.com"
-	loadToken = "12345"
-)
-
 // signedForm returns a Debugger webhook with its signature. n makes it unique.
-func signedForm(n int64) (body, signature string) {
+func signedForm(n int64) (body, signed string) {
 	form := url.Values{
 		"Sid": {fmt.Sprintf("NO%032x", uint64(n)*0x9e3779b97f4a7c15)}, "AccountSid": {"AC0123456789abcdef0123456789abcdef"}, "ParentAccountSid": {""},
 		"Timestamp": {time.Now().UTC().Format(time.RFC3339Nano)}, "Level": {"ERROR"}, "PayloadType": {"application/json"},
 		"Payload": {`{"resource_sid":"CA66666666666666666666666666666666","service_sid":null,"error_code":"` + strconv.FormatInt(30000+n%200, 10) +
 			`","more_info":{"Msg":"An attempt to retrieve content returned the HTTP status code 404","sourceComponent":"12000","httpResponse":"404","LogLevel":"ERROR"},"webhook":{"type":"application/json","request":{}}}`},
 	}
-	return form.Encode(), sign(loadToken, loadURL+"/error_trigger", form)
+	return form.Encode(), signature.Sign(twiliotest.AuthToken, publicURL+"/error_trigger", form)
 }
 
-// postNth posts the nth webhook and returns how long its answer took.
-func postNth(client *http.Client, server string, n int64) (time.Duration, error) {
-	body, signature := signedForm(n)
-	begin := time.Now()
-	answer, text, err := postSigned(client, server, "/error_trigger", "application/x-www-form-urlencoded", body, signature)
-	if err != nil {
-		return 0, err
-	}
-	if answer.StatusCode != http.StatusOK {
-		return 0, errors.New(text)
-	}
-	return time.Since(begin), nil
-}
-
-// post posts signed Debugger webhooks over connections for a while.
-func (p *process) post(t testing.TB, connections int, d time.Duration) load {
-	var n, end = time.Now().UnixNano(), time.Now().Add(d)
+// load posts signed Debugger webhooks over connections for a while.
+func (p *process) load(t testing.TB, connections int, d time.Duration) load {
 	var next atomic.Int64
-	next.Store(n)
+	next.Store(time.Now().UnixNano())
+	end := time.Now().Add(d)
 	took := make([][]time.Duration, connections)
 	var clients sync.WaitGroup
 	cpu, begin := p.cpu(t), time.Now()
@@ -79,12 +58,14 @@ func (p *process) post(t testing.TB, connections int, d time.Duration) load {
 			client := &http.Client{Transport: new(http.Transport)}
 			defer client.CloseIdleConnections()
 			for time.Now().Before(end) {
-				d, err := postNth(client, p.URL, next.Add(1))
-				if err != nil {
-					t.Error(err)
+				body, signed := signedForm(next.Add(1))
+				begin := time.Now()
+				answer, text, err := post(client, p.URL+"/error_trigger", "application/x-www-form-urlencoded", body, signed)
+				if err != nil || answer.StatusCode != http.StatusOK {
+					t.Error(answer, text, err)
 					return
 				}
-				took[i] = append(took[i], d)
+				took[i] = append(took[i], time.Since(begin))
 			}
 		})
 	}
@@ -98,21 +79,20 @@ func (p *process) post(t testing.TB, connections int, d time.Duration) load {
 }
 
 // TestFigures measures the figures of README.md, side by side in rounds, and
-// prints the medians.
+// prints the medians. With -program it measures another build.
 func TestFigures(t *testing.T) {
 	if *figures == 0 {
-		t.Skip("measures only when asked: go test -run TestFigures -figures 5s -v .")
+		t.Skip("measures only when asked: go test ./internal/e2e -run TestFigures -figures 5s -v")
 	}
-	program := buildProgram(t)
-	env := []string{"DRY_RUN=true", "PUBLIC_URL=" + loadURL, "TWILIO_AUTH_TOKEN=" + loadToken}
+	env := []string{"DRY_RUN=true", "PUBLIC_URL=" + publicURL, "TWILIO_AUTH_TOKEN=" + twiliotest.AuthToken}
 	postgres := pgtest.Start(t)
 	sqlite, old := t.TempDir(), t.TempDir()
-	seed(t, program, old, env)
+	seed(t, old, env)
 	servers := []*process{
-		startProcess(t, "bare", t.TempDir()),
-		startProcess(t, program, sqlite, append(env, "ADMIN_ADDR=127.0.0.1:0")...),
-		startProcess(t, program, old, env...),
-		startProcess(t, program, t.TempDir(), append(env, "DATABASE_URL="+postgres.Database(t))...),
+		startBare(t),
+		startProgram(t, sqlite, append(env, "ADMIN_ADDR=127.0.0.1:0")...),
+		startProgram(t, old, env...),
+		startProgram(t, t.TempDir(), append(env, "DATABASE_URL="+postgres.Database(t))...),
 	}
 	time.Sleep(time.Second)
 	t.Logf("idle: %.0f MB", servers[1].memory(t, "VmRSS"))
@@ -120,7 +100,7 @@ func TestFigures(t *testing.T) {
 	loads := make([][]load, len(servers))
 	for range rounds {
 		for i, server := range servers {
-			loads[i] = append(loads[i], server.post(t, 64, *figures))
+			loads[i] = append(loads[i], server.load(t, 64, *figures))
 		}
 	}
 	ceiling := median(loads[0], func(l load) float64 { return l.rate })
@@ -130,26 +110,15 @@ func TestFigures(t *testing.T) {
 			median(loads[i], func(l load) float64 { return l.p50.Seconds() * 1e3 }), median(loads[i], func(l load) float64 { return l.p99.Seconds() * 1e3 }),
 			median(loads[i], func(l load) float64 { return l.cpu.Seconds() * 1e6 }), servers[i].memory(t, "VmHWM"))
 	}
-	lone := servers[1].post(t, 1, *figures)
+	lone := servers[1].load(t, 1, *figures)
 	t.Logf("a lone webhook: p50 %v, %.1f times a write with fdatasync", lone.p50, lone.p50.Seconds()/syncTime(t, sqlite).Seconds())
 	syncs(t, servers[1])
 	servers[2].stop(t)
-	purging := startProcess(t, program, old, append(env, "GIVE_UP_AFTER=1h", "KEEP_FOR=6h")...).post(t, 1, *figures)
+	purging := startProgram(t, old, append(env, "GIVE_UP_AFTER=1h", "KEEP_FOR=6h")...).load(t, 1, *figures)
 	t.Logf("while history is purged: p50 %v, p99 %v, at most %v; %d events are left to purge", purging.p50, purging.p99, purging.most, rows(databaseIn(old), "events"))
-	delays(t, program, "SQLite", "sqlite:alerts.db")
-	delays(t, program, "Postgres", postgres.Database(t))
-	backlog(t, program)
-}
-
-// buildProgram builds the program as a user would, and returns its path.
-func buildProgram(t *testing.T) string {
-	path := filepath.Join(t.TempDir(), "twilio-error-sms")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
+	delays(t, "SQLite", "sqlite:alerts.db")
+	delays(t, "Postgres", postgres.Database(t))
+	backlog(t)
 }
 
 // syncs counts, by strace, what a server does for durability under load.
@@ -162,7 +131,7 @@ func syncs(t *testing.T, server *process) {
 	}
 	time.Sleep(time.Second) // it attaches to each thread
 	before := commits(t, server)
-	posts := server.post(t, 64, *figures).posts
+	posts := server.load(t, 64, *figures).posts
 	commits := commits(t, server) - before
 	strace.Process.Signal(os.Interrupt)
 	strace.Wait()
@@ -183,21 +152,8 @@ func syncs(t *testing.T, server *process) {
 
 // commits asks a server's metrics how many commits it made.
 func commits(t *testing.T, server *process) int {
-	log, err := os.ReadFile(filepath.Join(server.Dir, "alerts.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := regexp.MustCompile(`operator's page","addr":"([^"]+)`).FindSubmatch(log)
-	answer, err := http.Get("http://" + string(page[1]) + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, count, _ := strings.Cut(string(text), "commit_seconds_count ")
+	_, text := get(t, server.address(t, "operator's page")+"/metrics")
+	_, count, _ := strings.Cut(text, "commit_seconds_count ")
 	count, _, _ = strings.Cut(count, "\n")
 	n, err := strconv.Atoi(count)
 	if err != nil {
@@ -217,8 +173,8 @@ func median(loads []load, figure func(load) float64) float64 {
 }
 
 // seed makes a database in dir, with a million events of ten hours ago.
-func seed(t *testing.T, program, dir string, env []string) {
-	startProcess(t, program, dir, env...).stop(t)
+func seed(t *testing.T, dir string, env []string) {
+	startProgram(t, dir, env...).stop(t)
 	db, err := sql.Open("sqlite", filepath.Join(dir, "alerts.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +201,7 @@ func syncTime(t *testing.T, dir string) time.Duration {
 		if _, err := file.Write(make([]byte, 4096)); err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Fdatasync(int(file.Fd())); err != nil {
+		if err := syncData(file); err != nil {
 			t.Fatal(err)
 		}
 		took = append(took, time.Since(begin))
@@ -256,11 +212,11 @@ func syncTime(t *testing.T, dir string) time.Duration {
 
 // delays measures the time from the answer to Twilio's receipt of the SMS,
 // with nothing else going on.
-func delays(t *testing.T, program, name, database string) {
+func delays(t *testing.T, name, database string) {
 	twilio := twiliotest.New(t)
 	arrived := make(chan time.Time, 1)
 	twilio.Accepted = func(twiliotest.Message) { arrived <- time.Now() }
-	server := startProcess(t, program, t.TempDir(), sending(twilio.URL, "DATABASE_URL="+database)...)
+	server := startProgram(t, t.TempDir(), sending(twilio.URL, "DATABASE_URL="+database)...)
 	var took []time.Duration
 	for range 300 {
 		report(t, server.URL, newWebhook("11200", "alone"))
@@ -273,17 +229,17 @@ func delays(t *testing.T, program, name, database string) {
 
 // backlog measures how fast 1,000 SMS go out to a Twilio that takes 200 ms,
 // and what webhooks notice of it.
-func backlog(t *testing.T, program string) {
+func backlog(t *testing.T) {
 	twilio := twiliotest.New(t)
 	twilio.Latency = 200 * time.Millisecond
-	server := startProcess(t, program, t.TempDir(), sending(twilio.URL, "WEBHOOK_AUTH_TOKENS="+loadToken, "TRIGGERS=11200 every 1; * never")...)
-	quiet := server.post(t, 1, *figures)
+	server := startProgram(t, t.TempDir(), sending(twilio.URL, "TRIGGERS=11200 every 1; * never")...)
+	quiet := server.load(t, 1, *figures)
 	for range 1000 {
 		report(t, server.URL, newWebhook("11200", "one of many"))
 	}
 	begin, first := time.Now(), len(twilio.Messages())
-	busy := server.post(t, 1, min(*figures, 5*time.Second)) // all the while SMS are sent
-	within(t, time.Minute, "900 SMS are sent", func() bool { return len(twilio.Messages()) >= 900 })
+	busy := server.load(t, 1, min(*figures, 5*time.Second)) // all the while SMS are sent
+	within(t, "900 SMS are sent", func() bool { return len(twilio.Messages()) >= 900 })
 	rate := float64(len(twilio.Messages())-first) / time.Since(begin).Seconds()
 	t.Logf("1,000 SMS waiting, Twilio takes 200 ms: %.0f SMS/s, %.2f of what 16 at a time allow; a lone webhook: p50 %v, p99 %v, without them %v, %v",
 		rate, rate*0.2/16, busy.p50, busy.p99, quiet.p50, quiet.p99)

@@ -1,15 +1,17 @@
-package main
+package e2e
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
+	"os"
 	"regexp"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -17,65 +19,92 @@ import (
 )
 
 // TestScript runs testdata/script over the program itself, each script in a
-// folder of its own, with a stand-in for Twilio, and with the settings of
-// somebody who has set everything right on a trial account.
+// folder of its own, with a stand-in for Twilio, and with settings that are all
+// right for a trial account.
 func TestScript(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               func(env *testscript.Env) error { return setUp(t, env) },
+		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"account": changeAccount,
-			"healthy": waitForServer,
+			"serve":   serve,
 			"texted":  waitForSMS,
-			"website": func(ts *testscript.TestScript, _ bool, args []string) { startWebsite(t, ts, args) },
+			"website": startWebsite,
 		},
 	})
 }
 
-func setUp(t *testing.T, env *testscript.Env) error {
-	twilio := twiliotest.New(t)
-	twilio.Change(func(a *twiliotest.Account) {
+// scripted is what the commands of a script share.
+type scripted struct {
+	testing.TB
+	twilio *twiliotest.Server
+	// server is the program that the script started. ADDR leads to it by a
+	// proxy, since PUBLIC_URL must be known before the program has a port.
+	server atomic.Pointer[process]
+}
+
+func setUp(env *testscript.Env) error {
+	s := &scripted{TB: env.T().(testing.TB)}
+	env.Values["test"] = s
+	s.twilio = twiliotest.New(s)
+	s.twilio.Change(func(a *twiliotest.Account) {
 		a.Numbers["+15005550006"] = "sms voice"
 		a.Verified = []string{"+15005550009"}
 	})
-	twilio.Fault = func(_ int, form url.Values) twiliotest.Fault {
+	s.twilio.Fault = func(_ int, form url.Values) twiliotest.Fault {
 		if form.Get("To") == "+15005550004" { // so does Twilio with this number
 			return twiliotest.Unsubscribed
 		}
 		return ""
 	}
-	env.Values["twilio"] = twilio
-	addr, err := freeAddr()
-	if err != nil {
-		return err
-	}
+	proxy := httptest.NewServer(http.HandlerFunc(s.proxy))
+	s.Cleanup(proxy.Close)
 	for name, value := range map[string]string{
-		"TWILIO_BASE_URL":    twilio.URL,
+		"TWILIO_BASE_URL":    s.twilio.URL,
 		"TWILIO_ACCOUNT_SID": twiliotest.AccountSID,
 		"TWILIO_AUTH_TOKEN":  twiliotest.AuthToken,
 		"ALERT_FROM":         "+15005550006",
 		"ALERT_TO":           "+15005550009",
-		"ADDR":               addr,
-		"PUBLIC_URL":         "http://" + addr,
+		"ADDR":               strings.TrimPrefix(proxy.URL, "http://"),
+		"PUBLIC_URL":         proxy.URL,
 		"KEY":                twiliotest.APIKey,
 		"KEY_SECRET":         twiliotest.APISecret,
-		"GORACE":             "atexit_sleep_ms=10", // of a second, for each exec
+		"GORACE":             os.Getenv("GORACE"),
 	} {
 		env.Setenv(name, value)
 	}
 	return nil
 }
 
-// freeAddr returns a loopback address at which nobody listens.
-func freeAddr() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// of returns what the commands of a script share.
+func of(ts *testscript.TestScript) *scripted { return ts.Value("test").(*scripted) }
+
+// proxy passes a request on to the script's server.
+func (s *scripted) proxy(w http.ResponseWriter, r *http.Request) {
+	p := s.server.Load()
+	if p == nil {
+		http.Error(w, "the script has not started a server", http.StatusBadGateway)
+		return
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+	server, err := url.Parse(p.URL)
+	if err != nil {
+		panic(err)
+	}
+	httputil.NewSingleHostReverseProxy(server).ServeHTTP(w, r)
+}
+
+// serve starts the program with the script's settings, at another ADDR.
+func serve(ts *testscript.TestScript, _ bool, _ []string) {
+	var env []string
+	for _, name := range []string{"TWILIO_BASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "ALERT_FROM", "ALERT_TO", "PUBLIC_URL"} {
+		env = append(env, name+"="+ts.Getenv(name))
+	}
+	p := startProgram(of(ts), ts.MkAbs("."), env...)
+	ts.Defer(p.kill)
+	of(ts).server.Store(p)
 }
 
 // changeAccount changes Twilio's side: account type Full.
@@ -84,7 +113,7 @@ func changeAccount(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("usage: account what value...")
 	}
 	value := args[1]
-	ts.Value("twilio").(*twiliotest.Server).Change(func(a *twiliotest.Account) {
+	of(ts).twilio.Change(func(a *twiliotest.Account) {
 		switch args[0] {
 		case "status":
 			a.Status = value
@@ -107,27 +136,13 @@ func changeAccount(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// waitForServer waits until the server at ADDR is well.
-func waitForServer(ts *testscript.TestScript, _ bool, _ []string) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		response, err := http.Get("http://" + ts.Getenv("ADDR") + "/healthz")
-		if err == nil {
-			response.Body.Close()
-			return
-		}
-	}
-	ts.Fatalf("nothing listens at %s", ts.Getenv("ADDR"))
-}
-
 // waitForSMS waits until Twilio accepted a number of SMS, and then finds a
 // text in the last: texted 1 'HTTP retrieval failure'.
 func waitForSMS(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	var messages []twiliotest.Message
-	for deadline := time.Now().Add(20 * time.Second); len(messages) < want && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		messages = ts.Value("twilio").(*twiliotest.Server).Messages()
-	}
+	within(of(ts), args[0]+" SMS", func() bool { return len(of(ts).twilio.Messages()) >= want })
+	messages := of(ts).twilio.Messages()
 	if len(messages) != want {
 		ts.Fatalf("got %d SMS, want %d", len(messages), want)
 	}
@@ -139,9 +154,9 @@ func waitForSMS(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// startWebsite starts what is not this program at $WEBSITE: website 200 text,
-// or website 301 address.
-func startWebsite(t *testing.T, ts *testscript.TestScript, args []string) {
+// startWebsite starts another server at $WEBSITE: website 200 text, or website
+// 301 address.
+func startWebsite(ts *testscript.TestScript, _ bool, args []string) {
 	status, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -151,6 +166,6 @@ func startWebsite(t *testing.T, ts *testscript.TestScript, args []string) {
 		w.WriteHeader(status)
 		io.WriteString(w, args[1])
 	}))
-	t.Cleanup(site.Close)
+	of(ts).Cleanup(site.Close)
 	ts.Setenv("WEBSITE", site.URL)
 }
