@@ -118,6 +118,9 @@ func TestHundredsOfConcurrentRecordsAddUp(t *testing.T) {
 // after the server was down for 25 h.
 func TestOldErrorLeavesItsAlertToTheNextThatIsNews(t *testing.T) {
 	eachEngine(t, func(s *store) {
+		if s.bubble {
+			time.Sleep(48 * time.Hour) // its year has just begun
+		}
 		s.openAlerting("* at 1,10,100 yearly")
 		s.work()
 		old := event("NO0", "11200")
@@ -189,7 +192,7 @@ func TestCountersLiveUntilTheirPeriodEnds(t *testing.T) {
 			s.Errorf("%d counters of last year are kept, in January: %v", n, inJanuary)
 		}
 		if s.bubble { // where it is the first of January
-			s.want(s.record(late), "too old to alert: it happened at "+late.Time.Format(time.RFC3339))
+			s.want(s.record(late), "51st 30003 this year, no more alerts this year")
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package outbox_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -116,4 +117,83 @@ func twoInDoubt(s *store, accepted bool) {
 	}
 	s.stands(2, outbox.Sent)
 	s.texted(2)
+}
+
+// TestSMSAcceptedAtACrashIsFoundAfterGiveUpAfter: one last look tells that
+// Twilio has it; nothing is sent any more.
+func TestSMSAcceptedAtACrashIsFoundAfterGiveUpAfter(t *testing.T) {
+	for name, test := range map[string]struct {
+		accepted bool
+		want     outbox.Status
+	}{
+		"accepted":     {true, outbox.Sent},
+		"not accepted": {false, outbox.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachEngine(t, func(s *store) {
+				s.open()
+				s.phones.Fault = func(n int, _ alert.SMS) (bool, error) {
+					s.box.Close()
+					return test.accepted, errInDoubt
+				}
+				s.work()
+				s.record(event("NO1", "11200"))
+				s.eventually("the SMS is in flight", func() bool { return s.phones.Attempts() == 1 })
+				s.rest()
+				s.elapse(25 * time.Hour)
+				s.open()
+				s.work()
+				s.stands(1, test.want)
+				if n := s.phones.Attempts(); n != 1 || s.phones.Lookups() != 1 {
+					s.Errorf("%d attempts and %d look-ups, want 1 and 1", n, s.phones.Lookups())
+				}
+			})
+		})
+	}
+}
+
+// TestProcessNeverClaimsWhatItIsSending, though the clock jumped an hour ahead.
+func TestProcessNeverClaimsWhatItIsSending(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.open()
+		answer := make(chan struct{})
+		s.phones.Fault = func(int, alert.SMS) (bool, error) {
+			<-answer
+			return true, nil
+		}
+		s.work()
+		s.record(event("NO1", "11200"))
+		s.eventually("the SMS is in flight", func() bool { return s.phones.Attempts() == 1 })
+		s.exec("UPDATE sms SET next_at = next_at - 3600000, attempt_at = attempt_at - 3600000")
+		time.Sleep(5 * time.Second) // for a worker that would claim it again
+		close(answer)
+		s.stands(1, outbox.Sent)
+		s.texted(1)
+		if s.phones.Lookups() != 0 {
+			s.Error("it was claimed a second time")
+		}
+	})
+}
+
+// TestClockThatJumpsBackMakesNothingWait longer than it would.
+func TestClockThatJumpsBackMakesNothingWait(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.options.PerHour = 2
+		s.openAlerting("* every 1")
+		s.work()
+		s.record(event("NO1", "11200"))
+		s.texted(1)
+		s.phones.Fault = func(n int, _ alert.SMS) (bool, error) { return n > 2, errNotAccepted }
+		s.record(event("NO2", "11200"))
+		s.tried()
+		s.rest()
+		const hours = 9 * 3600 * 1000
+		s.exec(fmt.Sprintf("UPDATE sms SET created = created + %d, next_at = next_at + %d, attempt_at = attempt_at + %d", hours, hours, hours))
+		s.exec(fmt.Sprintf("UPDATE sms SET sent_at = sent_at + %d WHERE sent_at > 0", hours))
+		s.phones.Fault = nil
+		s.work()
+		s.texted(2)
+		s.want(s.record(event("NO3", "11200")), "alert") // what was sent in the future is in no hour
+		s.texted(3)
+	})
 }

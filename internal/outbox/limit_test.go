@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -157,6 +158,48 @@ func TestHour(t *testing.T) {
 		}
 		if told != alerts {
 			t.Errorf("the SMS tell of %d alerts, want %d", told, alerts)
+		}
+	})
+}
+
+// TestPhoneThatALERT_TONoLongerNames gets nothing more, and swallows nothing
+// when it returns.
+func TestPhoneThatALERT_TONoLongerNames(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		var log lockedBuffer
+		s.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		s.options.Recipients = []string{alice, bob}
+		s.options.PerHour = 1
+		s.openAlerting("* every 1")
+		for i := range 3 {
+			s.record(event(fmt.Sprint("NO", i), "11200"))
+		}
+		s.options.Recipients = []string{alice}
+		s.open()
+		s.work()
+		s.texted(1)
+		if got := s.phones.Log()[0].To; got != alice {
+			s.Errorf("the SMS went to %s", got)
+		}
+		if n := s.count("sms WHERE recipient = '" + bob + "' AND (status = 'pending' OR event = '' AND status = 'held')"); n != 0 {
+			s.Errorf("%d SMS still wait for the phone", n)
+		}
+		if text := log.String(); !strings.Contains(text, `SMS closed: ALERT_TO no longer names the phone" to=...0007`) {
+			s.Errorf("the log has\n%s", text)
+		}
+		if got := s.box.Health(s.Context()); got.Problem != "" || got.Notes != nil {
+			s.Errorf("health is %+v", got)
+		}
+		s.options.Recipients = []string{alice, bob}
+		s.open()
+		s.work()
+		s.elapse(61 * time.Minute)
+		s.texted(2) // with alice's summary
+		s.elapse(20 * 24 * time.Hour)
+		s.want(s.record(event("NO of its return", "11200")), "alert")
+		s.texted(4)
+		if got := s.phones.Log(); !slices.ContainsFunc(got, func(sms acceptedSMS) bool { return sms.To == bob }) {
+			s.Errorf("the phone that returned got nothing: %v", got)
 		}
 	})
 }

@@ -132,7 +132,11 @@ func (s *store) elapse(d time.Duration) {
 		}
 		all = append(all, "UPDATE "+table+" SET "+strings.Join(set, ", "))
 	}
-	s.exec(strings.Join(all, "; ")) // in one transaction
+	together := strings.Join(all, "; ") // in one transaction, which the outbox may meet in another order
+	s.eventually("time passes", func() bool {
+		_, err := s.sql().Exec(together)
+		return err == nil
+	})
 }
 
 // eventually waits until ok.
