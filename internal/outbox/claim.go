@@ -56,8 +56,9 @@ type claim struct {
 // this process is sending whatever the clock says of their lease: at most
 // concurrency of them. It words each for now.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time, inFlight []string) ([]claim, error) {
-	// Of a claim that took longer most of the lease would be over.
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	// After a longer claim little of the lease would be left. A stop does not
+	// cancel it: the SMS would be claimed, and nobody would know.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	args := []any{millis(now), limit, millis(now.Add(lease))}
 	var flying strings.Builder

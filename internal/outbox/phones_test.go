@@ -43,7 +43,7 @@ func (p *phones) Send(_ context.Context, sms alert.SMS) (string, error) {
 		return sid, nil
 	}
 	if sms.LookOnly {
-		return "", errRefused
+		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New("given up: Twilio does not have it")}
 	}
 	p.mu.Lock()
 	p.attempts++
