@@ -172,17 +172,15 @@ func startAfter(t *testing.T, deliveries [][]map[string]any, env ...string) stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		if answer, text, err := postJSON(fresh, p.URL, "/error_trigger", string(body)); err != nil || answer.StatusCode != http.StatusOK {
+		if answer, text, err := postJSON(http.DefaultClient, p.URL, "/error_trigger", string(body)); err != nil || answer.StatusCode != http.StatusOK {
 			t.Fatalf("%v %q %v", answer, text, err)
 		}
 	}
-	if answer, text, err := postForm(fresh, p.URL, "/error_trigger", twiliotest.AuthToken, url.Values{"AccountSid": {twiliotest.AccountSID},
+	if answer, text, err := postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, url.Values{"AccountSid": {twiliotest.AccountSID},
 		"ErrorCode": {"11200"}, "Description": {"HTTP retrieval failure"}, "CurrentValue": {"42"}, "TimePeriod": {"ONE_HOUR"}}); err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("%v %q %v", answer, text, err)
 	}
-	within(t, "every SMS was tried", func() bool {
-		return rows(databaseIn(dir), "sms WHERE status = 'sending' OR status = 'pending' AND attempts = 0") == 0
-	})
+	within(t, "every SMS was tried", func() bool { return rows(databaseIn(dir), "sms WHERE status = 'sending' OR status = 'pending' AND attempts = 0") == 0 })
 	for i, m := range twilio.Messages() {
 		report := url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}}
 		switch i {
@@ -196,7 +194,7 @@ func startAfter(t *testing.T, deliveries [][]map[string]any, env ...string) stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		if answer, text, err := postForm(fresh, p.URL, callback.RequestURI(), twiliotest.AuthToken, report); err != nil || answer.StatusCode != http.StatusOK {
+		if answer, text, err := postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, report); err != nil || answer.StatusCode != http.StatusOK {
 			t.Fatalf("%v %q %v", answer, text, err)
 		}
 	}

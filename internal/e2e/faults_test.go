@@ -151,7 +151,7 @@ func TestReportSettlesDoubt(t *testing.T) {
 				go func() {
 					defer told.Add(1)
 					for _, s := range []string{"sent", status, "queued"} { // they come in any order
-						answer, _, err := postForm(fresh, p.URL, callback.RequestURI(), twiliotest.AuthToken, url.Values{
+						answer, _, err := postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, url.Values{
 							"MessageSid": {m.SID}, "MessageStatus": {s}, "To": {"+15005550009"}, "ErrorCode": {"30003"}})
 						if err != nil || answer.StatusCode != http.StatusOK {
 							t.Errorf("report %s: %v %v", s, answer, err)
@@ -223,7 +223,7 @@ func TestNoLoop(t *testing.T) {
 					time.Sleep(c.after)
 					loop := newWebhook("30003", "Unreachable destination handset")
 					loop.resource = m.SID
-					answer, _, err := postForm(fresh, p.URL, "/error_trigger", twiliotest.AuthToken, loop.form())
+					answer, _, err := postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, loop.form())
 					if (err != nil || answer.StatusCode != http.StatusOK) && t.Context().Err() == nil {
 						t.Errorf("the report of an SMS: %v %v", answer, err)
 					}

@@ -44,7 +44,7 @@ func badRun(t *testing.T) *process {
 	p := startProgram(t, t.TempDir(), secretSettings(twilio.URL)...)
 	post := func(path, token string, form url.Values, want int) {
 		t.Helper()
-		if answer, text, err := postForm(fresh, p.URL, path, token, form); err != nil || answer.StatusCode != want {
+		if answer, text, err := postForm(http.DefaultClient, p.URL, path, token, form); err != nil || answer.StatusCode != want {
 			t.Errorf("%s: got %v %q %v, want %d", path, answer, text, err, want)
 		}
 	}
@@ -63,7 +63,7 @@ func badRun(t *testing.T) *process {
 	for _, password := range []string{"wrong words", adminPassword} {
 		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, p.address(t, "operator's page"), nil)
 		r.SetBasicAuth("operator", password)
-		if answer, err := fresh.Do(r); err != nil || (answer.StatusCode == 200) != (password == adminPassword) {
+		if answer, err := http.DefaultClient.Do(r); err != nil || (answer.StatusCode == 200) != (password == adminPassword) {
 			t.Errorf("page by %q: %v, %v", password, answer, err)
 		}
 	}

@@ -133,7 +133,7 @@ func (o *outage) post(t *testing.T) int {
 	w := newWebhook("11200", fmt.Sprintf("number %d of the outage", o.n))
 	o.mu.Unlock()
 	begin := time.Now()
-	answer, text, err := postForm(fresh, o.URL, "/error_trigger", twiliotest.AuthToken, w.form())
+	answer, text, err := postForm(http.DefaultClient, o.URL, "/error_trigger", twiliotest.AuthToken, w.form())
 	if err != nil {
 		t.Error(err)
 		return 0
@@ -158,7 +158,7 @@ func (o *outage) postAgain(t *testing.T) {
 	defer cancel()
 	servers := &replicas{running: []*process{o.process}}
 	for _, w := range o.refused {
-		if !servers.deliver(ctx, fresh, w) {
+		if !servers.deliver(ctx, http.DefaultClient, w) {
 			t.Fatalf("the outage does not end:\n%s", o.log()[max(0, len(o.log())-4000):])
 		}
 	}

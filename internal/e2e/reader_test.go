@@ -36,7 +36,7 @@ func TestAlertsWithoutAPublicAddress(t *testing.T) {
 	if got, want := twilio.Messages()[0].Form.Get("Body"), "11200 Bad Gateway (100th "; !strings.Contains(got, want) {
 		t.Errorf("got SMS %q, want it to say %q", got, want)
 	}
-	answer, _, err := postForm(fresh, p.URL, "/error_trigger", "", url.Values{"ErrorCode": {"11200"}})
+	answer, _, err := postForm(http.DefaultClient, p.URL, "/error_trigger", "", url.Values{"ErrorCode": {"11200"}})
 	if err != nil || answer.StatusCode != http.StatusForbidden {
 		t.Errorf("a stranger's webhook was answered %v %v, want 403", answer, err)
 	}

@@ -39,17 +39,17 @@ func TestRun(t *testing.T) {
 		want string
 	}{
 		{"a trigger of 2014", func() (*http.Response, string, error) {
-			return postForm(fresh, p.URL, "/error_trigger", twiliotest.AuthToken, fields("ErrorCode=11200&Description=HTTP+retrieval+failure"))
+			return postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, fields("ErrorCode=11200&Description=HTTP+retrieval+failure"))
 		}, "An error on your Twilio app occurred! 11200 HTTP retrieval failure https://www.twilio.com/docs/api/errors/11200"},
 		{"an Alarm", func() (*http.Response, string, error) {
-			return postJSON(fresh, p.URL, "/error_trigger", payload("alarm.json"))
+			return postJSON(http.DefaultClient, p.URL, "/error_trigger", payload("alarm.json"))
 		}, "An error on your Twilio app occurred! 11200 HTTP retrieval failure (55 in a day) https://www.twilio.com/docs/api/errors/11200"},
 		{"a Debugger webhook", func() (*http.Response, string, error) {
 			w := newWebhook("30007", "Carrier violation")
-			return postForm(fresh, p.URL, "/error_trigger", twiliotest.AuthToken, w.form())
+			return postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, w.form())
 		}, "An error on your Twilio app occurred! 30007 Carrier violation (1st today) https://www.twilio.com/docs/api/errors/30007"},
 		{"an event of Event Streams", func() (*http.Response, string, error) {
-			return postJSON(fresh, p.URL, "/error_trigger", `{"specversion":"1.0","type":"com.twilio.error-logs.error.logged","id":"EZ1",
+			return postJSON(http.DefaultClient, p.URL, "/error_trigger", `{"specversion":"1.0","type":"com.twilio.error-logs.error.logged","id":"EZ1",
 				"data":{"sid":"NO11111111111111111111111111111111","account_sid":"AC0123456789abcdef0123456789abcdef","level":"ERROR","error_code":"93101",
 				"payload":"{\"message\":\"Error delivering event\"}"}}`)
 		}, "An error on your Twilio app occurred! 93101 Error delivering event (1st today) https://www.twilio.com/docs/api/errors/93101"},
@@ -67,7 +67,7 @@ func TestRun(t *testing.T) {
 				!strings.HasPrefix(callback.String(), publicURL+"/message_status?sms=") {
 				t.Fatalf("got SMS %v, want %q from +15005550006 to +15005550009 with a StatusCallback", m.Form, c.want)
 			}
-			answer, _, err = postForm(fresh, p.URL, callback.RequestURI(), twiliotest.AuthToken, url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}})
+			answer, _, err = postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}})
 			if err != nil || answer.StatusCode != http.StatusOK {
 				t.Fatalf("the delivery report: got %v %v, want 200", answer, err)
 			}

@@ -20,11 +20,6 @@ import (
 // publicURL is where Twilio thinks that the server is: it signs this address.
 const publicURL = "https://alerts.example.com"
 
-// fresh is a client that opens a connection for each request: a test's server
-// may get the port of another test's that has ended, and a connection kept from
-// that one would break.
-var fresh = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-
 // webhook is what Twilio's Debugger says of an error.
 type webhook struct {
 	sid, account, code, level, description, resource string
@@ -104,7 +99,7 @@ func post(client *http.Client, address, contentType, body, signed string) (*http
 // report posts an error that the program must take, and returns the answer.
 func report(t testing.TB, base string, w webhook) string {
 	t.Helper()
-	answer, text, err := postForm(fresh, base, "/error_trigger", twiliotest.AuthToken, w.form())
+	answer, text, err := postForm(http.DefaultClient, base, "/error_trigger", twiliotest.AuthToken, w.form())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +112,7 @@ func report(t testing.TB, base string, w webhook) string {
 // get returns what a server answers.
 func get(t testing.TB, address string) (status int, body string) {
 	t.Helper()
-	answer, err := fresh.Get(address)
+	answer, err := http.Get(address)
 	if err != nil {
 		t.Fatal(err)
 	}
