@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 		{fault: twiliotest.BadGatewayAfter, attempts: 3, looks: true},
 		{fault: twiliotest.Reset, attempts: 6, after: 10 * time.Second, looks: true},
 		{fault: twiliotest.ResetAfter, attempts: 3, looks: true, lag: 8 * time.Second},
-		{fault: twiliotest.Silence, attempts: 6, after: 17 * time.Second, looks: true},
+		{fault: twiliotest.Silence, attempts: 6, after: 12 * time.Second, looks: true}, // 8 s until it gives up, and 10 s
 		{fault: twiliotest.SilenceAfter, attempts: 3, looks: true, lag: 8 * time.Second},
 	} {
 		t.Run(string(c.fault), func(t *testing.T) {
