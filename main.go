@@ -9,6 +9,7 @@
 //	twilio-error-sms healthcheck  exit 0 if the server on this machine is healthy
 //	twilio-error-sms check        say what is wrong with the settings, and how to fix it
 //	twilio-error-sms mock         post a mock notification to a server, as Twilio would
+//	twilio-error-sms version      print the version
 //	twilio-error-sms help         print this list
 //
 // README.md tells how to set it up.
@@ -25,6 +26,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -42,6 +44,9 @@ import (
 // stopTimeout is how long requests and SMS in flight get to end. With the closing
 // of the outbox after it, the program stops within the 10 s that Docker waits.
 const stopTimeout = 8 * time.Second
+
+// version is the program's. Builds stamp it: -ldflags "-X main.version=…".
+var version = "dev"
 
 func main() {
 	// A webhook leaves much short-lived garbage beside a heap of a few MB:
@@ -73,6 +78,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return command.Check(ctx, args[1:], getenv, stdout, stderr)
 	case "mock":
 		return command.Mock(ctx, args[1:], getenv, stdout, stderr)
+	case "version":
+		_, err := fmt.Fprintf(stdout, "twilio-error-sms %s (%s)\n", version, runtime.Version())
+		return err
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, command.Usage())
 		return err
@@ -89,6 +97,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	}
 	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.LogLevel}))
 	measured := metrics.New()
+	measured.Version = version
 	settings.Outbox.Logger, settings.Outbox.Observer = logger, measured
 	box, err := outbox.Open(ctx, settings.DatabaseURL, settings.Outbox)
 	if err != nil {
@@ -98,7 +107,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	if err != nil {
 		return errors.Join(err, box.Close())
 	}
-	logger.Info("listening", "addr", publicListener.Addr().String(), "settings", settings)
+	logger.Info("listening", "version", version, "addr", publicListener.Addr().String(), "settings", settings)
 	worker := outbox.NewWorker(box, newSender(settings, logger, stdout))
 	reader := newReader(settings, box, logger)
 	health := func(ctx context.Context) outbox.Health {
