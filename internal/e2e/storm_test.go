@@ -17,10 +17,10 @@ import (
 	"twilio-error-sms/internal/twiliotest"
 )
 
-var stormSize = flag.Int("storm", 1500, "how many webhooks a storm has, redeliveries not counted")
+var stormSize = flag.Int("storm", 1000, "how many webhooks a storm has, redeliveries not counted")
 
 const (
-	stormConnections = 64
+	stormConnections = 16
 	otherAccount     = "ACffffffffffffffffffffffffffffffff"
 )
 
@@ -132,7 +132,7 @@ func stormText(body string) string {
 	return account + " " + code + " " + count
 }
 
-// rage posts the storm over 64 connections, each webhook until it is answered
+// rage posts the storm over connections, each webhook until it is answered
 // 200, and calls halfway, where set, when half of them are.
 func (s storm) rage(t *testing.T, servers *replicas, halfway func()) {
 	var next, answered atomic.Int64
