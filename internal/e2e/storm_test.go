@@ -206,7 +206,7 @@ func testStorm(t *testing.T, size int, limit string, killed bool) {
 	for _, m := range twilio.Messages() {
 		got[stormText(m.Form.Get("Body"))]++
 	}
-	sent, held := len(twilio.Messages()), rows(databaseIn(dir), "sms WHERE status = 'held'")
+	sent, held := len(twilio.Messages()), rows(databaseIn(dir), "sms WHERE status = 'held' AND event <> ''")
 	t.Logf("seed %d: %d webhooks in %s, %d SMS by the rules, %d sent, %d held", seed, len(s.webhooks), took.Round(time.Millisecond), len(want), sent, held)
 	for text, n := range got {
 		if want[text] != n {
