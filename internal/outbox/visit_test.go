@@ -18,7 +18,7 @@ func TestTextChangesWhileRunning(t *testing.T) {
 		s.box.UseText(alert.DefaultText().ForTrial())
 		e.ID = "NO2"
 		if short := s.record(e)[0]; len(long) <= 122 || len(short) > 122 || !strings.Contains(short, "11200 long") {
-			t.Errorf("before %q, after %q", long, short)
+			s.Errorf("before %q, after %q", long, short)
 		}
 	})
 }
@@ -29,8 +29,8 @@ func TestErrorAboutATestSMSAlertsNobody(t *testing.T) {
 		s.openAlerting("* every 1")
 		const sid = "SM0123456789abcdef0123456789abcdef"
 		for range 2 {
-			if err := s.box.Own(t.Context(), sid, "check"); err != nil {
-				t.Fatal(err)
+			if err := s.box.Own(s.Context(), sid, "check"); err != nil {
+				s.Fatal(err)
 			}
 		}
 		e := event("NO1", "30003")
@@ -43,15 +43,15 @@ func TestTestEventsAreSeen(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.open()
 		for want := range int64(3) {
-			got, err := s.box.TestEvents(t.Context(), time.Now().Add(-time.Minute))
+			got, err := s.box.TestEvents(s.Context(), time.Now().Add(-time.Minute))
 			if err != nil || got != want {
-				t.Errorf("got %d test events, %v, want %d", got, err, want)
+				s.Errorf("got %d test events, %v, want %d", got, err, want)
 			}
 			s.record(alert.Event{Kind: alert.Other, Level: alert.Info, Description: alert.TestEvent})
 			s.record(event("NO"+time.Now().String(), "11200"))
 		}
-		if got, err := s.box.TestEvents(t.Context(), time.Now().Add(time.Minute)); err != nil || got != 0 {
-			t.Errorf("got %d of the future, %v", got, err)
+		if got, err := s.box.TestEvents(s.Context(), time.Now().Add(time.Minute)); err != nil || got != 0 {
+			s.Errorf("got %d of the future, %v", got, err)
 		}
 	})
 }

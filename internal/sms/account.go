@@ -77,16 +77,6 @@ func (t *Twilio) AccountState(ctx context.Context) (AccountState, error) {
 	return state, err
 }
 
-// IsTrial reports whether the account is a trial. It is false where the
-// credentials may not read the account, as standard API keys may not.
-func (t *Twilio) IsTrial(ctx context.Context) (bool, error) {
-	state, err := t.AccountState(ctx)
-	if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome == alert.Blocked {
-		return false, nil
-	}
-	return state.Trial(), err
-}
-
 // ReadMessages reads one entry of the message log, as Send must be able to.
 func (t *Twilio) ReadMessages(ctx context.Context) error {
 	return t.read(ctx, t.messagesURL(), url.Values{"PageSize": {"1"}}, &struct{}{})

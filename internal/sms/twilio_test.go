@@ -530,20 +530,27 @@ func TestTrialAccounts(t *testing.T) {
 	if _, err := sender.Send(t.Context(), sms); outcome(t, err).Code != "30044" {
 		t.Errorf("too long beside the prefix: got %v", err)
 	}
-	if trial, err := sender.IsTrial(t.Context()); err != nil || !trial {
-		t.Errorf("is a trial: %v, %v", trial, err)
+}
+
+// What the account is can be read with the auth token, not with a standard API
+// key.
+func TestAccountState(t *testing.T) {
+	t.Parallel()
+	twilio := twiliotest.New(t)
+	sender := newSender(t, twilio.URL)
+	for _, kind := range []string{"Trial", "Full"} {
+		twilio.Change(func(a *twiliotest.Account) { a.Type = kind })
+		if state, err := sender.AccountState(t.Context()); err != nil || state.Trial() != (kind == "Trial") {
+			t.Errorf("%s: got %v, %v", kind, state, err)
+		}
 	}
-	twilio.Change(func(a *twiliotest.Account) { a.Type = "Full" })
-	if trial, err := sender.IsTrial(t.Context()); err != nil || trial {
-		t.Errorf("upgraded, is a trial: %v, %v", trial, err)
+	account := sender.account
+	account.User, account.Password = twiliotest.APIKey, twiliotest.APISecret
+	if _, err := NewTwilio(account.WithToken(""), "", "").AccountState(t.Context()); outcome(t, err).Outcome != alert.Blocked {
+		t.Errorf("with an API key: got %v", err)
 	}
-	sender.account.User, sender.account.Password = twiliotest.APIKey, twiliotest.APISecret
-	if trial, err := sender.IsTrial(t.Context()); err != nil || trial {
-		t.Errorf("with an API key, is a trial: %v, %v", trial, err)
-	}
-	unreachable := newSender(t, "http://alerts.invalid")
-	if _, err := unreachable.IsTrial(t.Context()); err == nil {
-		t.Error("Twilio is unreachable, and nobody is told")
+	if state, err := NewTwilio(account.WithToken(twiliotest.AuthToken), "", "").AccountState(t.Context()); err != nil || state.Type != "Full" {
+		t.Errorf("with an API key, and the token: got %v, %v", state, err)
 	}
 }
 
