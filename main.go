@@ -8,6 +8,7 @@
 //	twilio-error-sms              serve; settings come from the environment and .env
 //	twilio-error-sms healthcheck  exit 0 if the server on this machine is healthy
 //	twilio-error-sms check        say what is wrong with the settings, and how to fix it
+//	twilio-error-sms connect      make Twilio send every error to this server
 //	twilio-error-sms mock         post a mock notification to a server, as Twilio would
 //	twilio-error-sms help         print this list
 //
@@ -31,6 +32,7 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/admin"
+	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/command"
 	"twilio-error-sms/internal/config"
@@ -71,13 +73,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return command.Healthcheck(ctx, args[1:], getenv, stdout, stderr)
 	case "check":
 		return command.Check(ctx, args[1:], getenv, stdout, stderr)
+	case "connect":
+		return command.Connect(ctx, args[1:], getenv, stdout, stderr)
 	case "mock":
 		return command.Mock(ctx, args[1:], getenv, stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, command.Usage())
 		return err
 	}
-	return fmt.Errorf("unknown subcommand %q\n%s", args[0], command.Usage())
+	return command.Unknown(args[0])
 }
 
 // serve runs the server until ctx ends. It stops in the order of the data: no
@@ -121,6 +125,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	tasks.Go(func() { worker.Run(background) })
 	tasks.Go(func() { reader.Run(background) })
 	tasks.Go(func() { purge(background, box, logger) })
+	tasks.Go(func() { fitTrial(background, settings, box, logger) })
 
 	select {
 	case <-ctx.Done():
@@ -195,6 +200,36 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64<<10 - slack,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+}
+
+// fitTrial learns from Twilio whether the account is a trial. The texts of a
+// trial's SMS must leave room for Twilio's words before them. It asks again for a
+// few minutes while Twilio cannot be reached.
+func fitTrial(ctx context.Context, settings config.Config, box *outbox.Outbox, logger *slog.Logger) {
+	if settings.DryRun {
+		return
+	}
+	twilio := sms.NewTwilio(settings.Account.WithToken(settings.AuthToken), "", "")
+	for pause := time.Second; ; pause *= 2 {
+		state, err := twilio.AccountState(ctx)
+		if err == nil {
+			if state.Trial() {
+				box.UseText(settings.Outbox.Text.ForTrial())
+				logger.Info("trial account: texts leave room for Twilio's words before them, and only verified phones get SMS")
+			}
+			return
+		}
+		refused, ok := errors.AsType[*alert.SendError](err)
+		if ok && refused.Outcome == alert.Blocked || pause > 3*time.Minute {
+			logger.Info("whether the account is a trial is not known: texts leave no room for Twilio's words before them", "err", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ type Streams struct {
 	// something, from 1, or "". It may be nil.
 	Fault func(n int) Fault
 
-	mu            sync.Mutex
+	mu            sync.Mutex // also of the above, see Change
 	changes       int
 	sinks         []Sink
 	subscriptions []Subscription
@@ -70,6 +70,13 @@ func (st *Streams) Add(destination string, types ...string) (sink string) {
 		st.subscriptions = append(st.subscriptions, subscription)
 	}
 	return sink
+}
+
+// Change makes a change, such as to Fault, while the stand-in serves.
+func (st *Streams) Change(change func()) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	change()
 }
 
 // Fail makes all sinks fail.
