@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -48,7 +47,7 @@ func newChecker(getenv func(string) string, stdout io.Writer) (*checker, error) 
 // openOutbox opens the outbox, if that is possible.
 func (c *checker) openOutbox(ctx context.Context) error {
 	var err error
-	if c.box, err = outbox.Open(ctx, c.settings.DatabaseURL, outbox.Options{Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if c.box, err = outbox.Visit(ctx, c.settings.DatabaseURL); err != nil {
 		return fmt.Errorf("%w; set DATABASE_URL to a file in a folder that the server may write, or to a Postgres that runs", err)
 	}
 	return nil

@@ -42,7 +42,7 @@ func (c *checker) publicURL(ctx context.Context) error {
 		return refusedSignature(ctx, here)
 	case answer.StatusCode == http.StatusForbidden && strings.HasPrefix(body, "closed"):
 		return errors.New("the server runs without PUBLIC_URL; restart it with these settings")
-	case answer.StatusCode == http.StatusServiceUnavailable && strings.Contains(body, "outbox"):
+	case answer.StatusCode == http.StatusServiceUnavailable && strings.HasPrefix(body, "nothing was recorded"):
 		return errors.New("the server cannot store events; its log says why")
 	case answer.StatusCode == http.StatusNotFound && body == "404 page not found": // net/http's
 		return fmt.Errorf("a server like this one has no such path; let the proxy leave the path %s as it is", answer.Request.URL.Path)

@@ -109,7 +109,7 @@ func (s *scripted) proxy(w http.ResponseWriter, r *http.Request) {
 // serve starts the program with the script's settings, at another ADDR.
 func serve(ts *testscript.TestScript, _ bool, _ []string) {
 	var env []string
-	for _, name := range []string{"TWILIO_BASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "ALERT_FROM", "ALERT_TO", "PUBLIC_URL"} {
+	for _, name := range []string{"TWILIO_BASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "ALERT_FROM", "ALERT_TO", "PUBLIC_URL", "POLL_EVERY"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	p := startProgram(of(ts), ts.MkAbs("."), env...)

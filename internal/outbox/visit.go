@@ -4,10 +4,25 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"twilio-error-sms/internal/alert"
 )
+
+// Visit opens an outbox that a server may be using, for Health, Own and
+// TestEvents. A visitor decides nothing and sends nothing: Record is refused, and
+// events that wait are left to the server.
+func Visit(ctx context.Context, address string) (*Outbox, error) {
+	db, err := openDatabase(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("opening the outbox: %w", err)
+	}
+	stopped := make(chan struct{})
+	close(stopped)
+	options := Options{Logger: slog.New(slog.DiscardHandler), Observer: silent{}}
+	return &Outbox{db: db, options: options, stop: func() {}, stopped: stopped, closed: true}, nil
+}
 
 // UseText makes text the words of the alerts that are recorded from now on.
 func (o *Outbox) UseText(text alert.Text) { o.text.Store(&text) }

@@ -1,11 +1,13 @@
 package outbox_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
 )
 
 // That the account is a trial is learned while the server runs.
@@ -23,19 +25,42 @@ func TestTextChangesWhileRunning(t *testing.T) {
 	})
 }
 
-// The SMS of check -send are ours, although they are not in the outbox.
+// check and connect look at the outbox of a server that runs.
+func TestVisitorDecidesNothing(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* every 1")
+		s.record(event("NO1", "11200"))
+		visitor, err := outbox.Visit(s.Context(), s.address)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if health := visitor.Health(s.Context()); health.Problem != "" {
+			s.Errorf("not healthy: %s", health.Problem)
+		}
+		if _, err := visitor.Record(s.Context(), []alert.Event{event("NO2", "11200")}); !errors.Is(err, outbox.ErrClosed) {
+			s.Errorf("recorded: %v", err)
+		}
+		if err := visitor.Own(s.Context(), "SM1", "check"); err != nil {
+			s.Error(err)
+		}
+		if err := visitor.Close(); err != nil {
+			s.Error(err)
+		}
+		s.want(s.record(about("NO3", "30003", "SM1")), "an SMS of our own")
+	})
+}
+
+// The SMS of check -send are ours, although they are not in the outbox, and may be
+// told twice: here, and by their status callback.
 func TestErrorAboutATestSMSAlertsNobody(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.openAlerting("* every 1")
-		const sid = "SM0123456789abcdef0123456789abcdef"
 		for range 2 {
-			if err := s.box.Own(s.Context(), sid, "check"); err != nil {
+			if err := s.box.Own(s.Context(), "SM1", "check"); err != nil {
 				s.Fatal(err)
 			}
 		}
-		e := event("NO1", "30003")
-		e.Resource = sid
-		s.want(s.record(e), "an SMS of our own")
+		s.want(s.record(about("NO1", "30003", "SM1")), "an SMS of our own")
 	})
 }
 
