@@ -32,7 +32,6 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/admin"
-	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/command"
 	"twilio-error-sms/internal/config"
@@ -204,32 +203,18 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 }
 
 // fitTrial learns from Twilio whether the account is a trial. The texts of a
-// trial's SMS must leave room for Twilio's words before them. It asks again for a
-// few minutes while Twilio cannot be reached.
+// trial's SMS must leave room for Twilio's words before them.
 func fitTrial(ctx context.Context, settings config.Config, box *outbox.Outbox, logger *slog.Logger) {
 	if settings.DryRun {
 		return
 	}
-	twilio := sms.NewTwilio(settings.Account.WithToken(settings.AuthToken), "", "")
-	for pause := time.Second; ; pause *= 2 {
-		state, err := twilio.AccountState(ctx)
-		if err == nil {
-			if state.Trial() {
-				box.UseText(settings.Outbox.Text.ForTrial())
-				logger.Info("trial account: texts leave room for Twilio's words before them, and only verified phones get SMS")
-			}
-			return
-		}
-		refused, ok := errors.AsType[*alert.SendError](err)
-		if ok && refused.Outcome == alert.Blocked || pause > 3*time.Minute {
-			logger.Info("whether the account is a trial is not known: texts leave no room for Twilio's words before them", "err", err)
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
+	trial, err := sms.NewTwilio(settings.Account.WithToken(settings.AuthToken), "", "").IsTrial(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		logger.Info("whether the account is a trial is not known: texts leave no room for Twilio's words before them", "err", err)
+	case trial:
+		box.UseText(settings.Outbox.Text.ForTrial())
+		logger.Info("trial account: texts leave room for Twilio's words before them, and only verified phones get SMS")
 	}
 }
 

@@ -90,7 +90,7 @@ func (c *checker) connectAndTest(ctx context.Context, wait time.Duration) {
 	}
 	for deadline := time.Now().Add(wait); c.testEvents(ctx, began) <= after; {
 		if !sleep(ctx, deadline) {
-			c.report("test event", fmt.Errorf("Twilio took the request, but none came within %s; see the Console's error log for errors of sink %s, then run connect again", wait, sink.SID))
+			c.report("test event", fmt.Errorf("none came within %s, though Twilio took the request; see the Console's error log for errors of sink %s, then run connect again", wait, sink.SID))
 			return
 		}
 	}

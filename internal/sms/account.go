@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"twilio-error-sms/internal/alert"
 )
@@ -75,6 +76,23 @@ func (t *Twilio) AccountState(ctx context.Context) (AccountState, error) {
 	var state AccountState
 	err := t.read(ctx, apiURL+t.account.SID+".json", nil, &state)
 	return state, err
+}
+
+// IsTrial reports whether the account is a trial. While Twilio cannot be reached
+// it asks again, for some minutes.
+func (t *Twilio) IsTrial(ctx context.Context) (bool, error) {
+	for pause := time.Second; ; pause *= 2 {
+		state, err := t.AccountState(ctx)
+		failure, ok := errors.AsType[*alert.SendError](err)
+		if err == nil || ok && failure.Outcome == alert.Blocked || pause > 3*time.Minute {
+			return state.Trial(), err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 // ReadMessages reads one entry of the message log, as Send must be able to.

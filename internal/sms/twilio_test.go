@@ -554,6 +554,39 @@ func TestAccountState(t *testing.T) {
 	}
 }
 
+// flaky is a Twilio that cannot be reached a number of times, and then says that
+// the account is a trial.
+type flaky struct{ failures, asked int }
+
+func (f *flaky) RoundTrip(*http.Request) (*http.Response, error) {
+	if f.asked++; f.asked <= f.failures {
+		return nil, errors.New("no route to host")
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"status": "active", "type": "Trial"}`))}, nil
+}
+
+func TestIsTrialAsksAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for failures, want := range map[int]bool{0: true, 3: true, 1000: false} {
+			began := time.Now()
+			sender := NewTwilio(Account{SID: twiliotest.AccountSID, User: "AC", Password: "x"}, "", "")
+			sender.transport = &flaky{failures: failures}
+			trial, err := sender.IsTrial(t.Context())
+			if trial != want || (err == nil) != want || time.Since(began) > 10*time.Minute {
+				t.Errorf("after %d failures: %t, %v, in %s", failures, trial, err, time.Since(began))
+			}
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
+		defer stop()
+		sender := NewTwilio(Account{}, "", "")
+		sender.transport = &flaky{failures: 1000}
+		if _, err := sender.IsTrial(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("stopped: %v", err)
+		}
+	})
+}
+
 func TestEdges(t *testing.T) {
 	t.Parallel()
 	for region, want := range map[string]string{"us1": "ashburn", "ie1": "dublin", "au1": "sydney", "jp1": "tokyo", "br1": "sao-paulo", "de1": "frankfurt", "sg1": "singapore", "us2": "umatilla", "": ""} {
