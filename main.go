@@ -8,6 +8,7 @@
 //	twilio-error-sms              serve; settings come from the environment and .env
 //	twilio-error-sms healthcheck  exit 0 if the server on this machine is healthy
 //	twilio-error-sms check        say what is wrong with the settings, and how to fix it
+//	twilio-error-sms connect      make Twilio send every error to this server
 //	twilio-error-sms mock         post a mock notification to a server, as Twilio would
 //	twilio-error-sms version      print the version
 //	twilio-error-sms help         print this list
@@ -76,6 +77,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return command.Healthcheck(ctx, args[1:], getenv, stdout, stderr)
 	case "check":
 		return command.Check(ctx, args[1:], getenv, stdout, stderr)
+	case "connect":
+		return command.Connect(ctx, args[1:], getenv, stdout, stderr)
 	case "mock":
 		return command.Mock(ctx, args[1:], getenv, stdout, stderr)
 	case "version":
@@ -85,7 +88,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		_, err := io.WriteString(stdout, command.Usage())
 		return err
 	}
-	return fmt.Errorf("unknown subcommand %q\n%s", args[0], command.Usage())
+	return command.Unknown(args[0])
 }
 
 // serve runs the server until ctx ends. It stops in the order of the data: no
@@ -130,6 +133,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	tasks.Go(func() { worker.Run(background) })
 	tasks.Go(func() { reader.Run(background) })
 	tasks.Go(func() { purge(background, box, logger) })
+	tasks.Go(func() { fitTrial(background, settings, box, logger) })
 
 	select {
 	case <-ctx.Done():
@@ -204,6 +208,22 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64<<10 - slack,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+}
+
+// fitTrial learns from Twilio whether the account is a trial. The texts of a
+// trial's SMS must leave room for Twilio's words before them.
+func fitTrial(ctx context.Context, settings config.Config, box *outbox.Outbox, logger *slog.Logger) {
+	if settings.DryRun {
+		return
+	}
+	trial, err := sms.NewTwilio(settings.Account.WithToken(settings.AuthToken), "", "").IsTrial(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		logger.Info("whether the account is a trial is not known: texts leave no room for Twilio's words before them", "err", err)
+	case trial:
+		box.UseText(settings.Outbox.Text.ForTrial())
+		logger.Info("trial account: texts leave room for Twilio's words before them, and only verified phones get SMS")
 	}
 }
 
