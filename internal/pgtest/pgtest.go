@@ -177,9 +177,13 @@ func (s *Server) dropRoot() error {
 	return os.Chown(s.dir, int(uid), int(gid))
 }
 
-// command returns a program of Postgres, to be run by the server's user.
+// command returns a program, by its path or one of Postgres, to be run by the
+// server's user.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(filepath.Join(s.bin, name), args...)
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(s.bin, name)
+	}
+	c := exec.Command(name, args...)
 	c.Dir = s.dir
 	c.Env = []string{"PATH=" + s.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=" + s.dir}
 	c.SysProcAttr = attributes(s.credential)
@@ -304,6 +308,59 @@ func (s *Server) Database(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return s.Address(name)
+}
+
+// Pooler starts a PgBouncer before the server that ends with the test, with
+// four connections for each database, each lent for a transaction. It returns
+// the address, by way of it, of the database at address. Where the machine has
+// no PgBouncer it skips the test.
+func (s *Server) Pooler(t testing.TB, address string) string {
+	t.Helper()
+	path := "/usr/sbin/pgbouncer" // often not in PATH
+	if found, err := exec.LookPath("pgbouncer"); err == nil {
+		path = found
+	} else if _, err := os.Stat(path); err != nil {
+		t.Skip("no pgbouncer on this machine, in PATH or /usr/sbin: install the package pgbouncer")
+	}
+	dir, err := os.MkdirTemp(s.dir, "pgbouncer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, log := filepath.Join(dir, "config"), filepath.Join(dir, "log")
+	settings := fmt.Sprintf("[databases]\n* = host=%s port=%s user=postgres\n[pgbouncer]\nunix_socket_dir=%s\nlisten_port=%s\nauth_type=any\npool_mode=transaction\ndefault_pool_size=4\nlogfile=%s\n",
+		s.dir, port, dir, port, log)
+	if err := os.WriteFile(config, []byte(settings), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.credential; c != nil {
+		if err := os.Chown(dir, int(c.Uid), int(c.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pooler := s.command(path, "-q", config)
+	if err := pooler.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		pooler.Process.Kill()
+		pooler.Wait()
+	})
+	pooled := strings.Replace(address, url.QueryEscape(s.dir), url.QueryEscape(dir), 1)
+	db, err := sql.Open("pgx", pooled+"&default_query_exec_mode=exec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for end := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+		err := db.PingContext(t.Context())
+		if err == nil {
+			return pooled
+		}
+		if time.Now().After(end) {
+			log, _ := os.ReadFile(log)
+			t.Fatalf("starting PgBouncer: %v\n%s", err, log)
+		}
+	}
 }
 
 // Stop ends the server as an operator does who is in a hurry: connections are
