@@ -174,7 +174,7 @@ func TestBadInput(t *testing.T) {
 		"JSON that is null":      {"POST", "/error_trigger", jsonType, "null", 400, "expected a JSON object"},
 		"an empty array":         {"POST", "/error_trigger", jsonType, "[]", 400, "an empty array"},
 		"an array of bad events": {"POST", "/error_trigger", jsonType, `[1,{"a":2}]`, 400, "event 1 of 2"},
-		"a broken Payload":       {"POST", "/error_trigger", formType, "Sid=NO1&Payload={'a'", 400, "the field Payload is no JSON object"},
+		"a broken Payload":       {"POST", "/error_trigger", formType, "Sid=NO1&Payload={'a'", 400, "the field Payload is not a JSON object"},
 		"another content type":   {"POST", "/error_trigger", "text/plain", "ErrorCode=11200", 415, "expected application/x-www-form-urlencoded or application/json"},
 		"a body of no type":      {"POST", "/error_trigger", "", "ErrorCode=11200", 415, "expected"},
 		"multipart":              {"POST", "/error_trigger", "multipart/form-data; boundary=x", "--x--", 415, "expected"},
