@@ -186,9 +186,17 @@ func hideRun(b *strings.Builder, run string, timeOfDay bool) {
 			at = []int{len(run), len(run)}
 		}
 		part := run[:at[0]]
-		if end, digits := numberRun(strings.TrimLeft(part, " ).-/_")); digits >= minNumber && !allCodes(part) {
-			start := len(part) - len(strings.TrimLeft(part, " ).-/_"))
-			part = part[:start] + "(number)" + part[start+end:]
+		for part != "" {
+			k, size := pieceOf(part)
+			if k != separator {
+				break
+			}
+			b.WriteString(part[:size])
+			part = part[size:]
+		}
+		if end, digits := numberRun(part); digits >= minNumber && !allCodes(part) {
+			b.WriteString("(number)")
+			part = part[end:]
 		}
 		b.WriteString(part)
 		b.WriteString(run[at[0]:at[1]])
