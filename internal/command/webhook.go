@@ -28,7 +28,7 @@ func (c *checker) publicURL(ctx context.Context) error {
 		}
 		return warning("missing; everyone who reaches the port can make the phones ring")
 	}
-	here := aim{c.webhookURL(), c.webhookURL(), c.settings.Tokens[0]}
+	here := aim{c.webhookURL(), c.webhookURL(), c.settings.AuthToken}
 	answer, body, err := here.json(testEvent(c.settings.Account.SID)).post(ctx)
 	if err != nil {
 		return fmt.Errorf("%w; start the server, and see that the name leads to it, with a valid certificate", err)
@@ -38,6 +38,8 @@ func (c *checker) publicURL(ctx context.Context) error {
 		return nil
 	case answer.StatusCode/100 == 3:
 		return fmt.Errorf("it redirects to %s, and webhooks lose their fields on the way; set the final address", answer.Header.Get("Location"))
+	case here.token == "" && answer.StatusCode == http.StatusForbidden && strings.Contains(body, "X-Twilio-Signature"):
+		return warning("the server is reached, but whether it believes Twilio is not known: set TWILIO_AUTH_TOKEN to try a signature")
 	case answer.StatusCode == http.StatusForbidden && strings.Contains(body, "X-Twilio-Signature"):
 		return refusedSignature(ctx, here)
 	case answer.StatusCode == http.StatusForbidden && strings.HasPrefix(body, "closed"):
