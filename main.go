@@ -55,11 +55,7 @@ func main() {
 	debug.SetGCPercent(300)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	getenv, err := config.Environment(".env")
-	if err == nil {
-		err = run(ctx, os.Args[1:], getenv, os.Stdout, os.Stderr)
-	}
-	if err != nil {
+	if err := run(ctx, os.Args[1:], config.Environment(".env"), os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintf(os.Stderr, "twilio-error-sms: %v\n", err)
 		os.Exit(1)
 	}
@@ -109,6 +105,9 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	publicListener, adminListener, err := listen(settings)
 	if err != nil {
 		return errors.Join(err, box.Close())
+	}
+	for _, warning := range settings.Warnings() {
+		logger.Warn("a setting may be wrong", "setting", warning)
 	}
 	logger.Info("listening", "version", version, "addr", publicListener.Addr().String(), "settings", settings)
 	worker := outbox.NewWorker(box, newSender(settings, logger, stdout))
