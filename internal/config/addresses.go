@@ -55,10 +55,10 @@ func (r *reader) addr() string {
 	}
 	host, own, err := net.SplitHostPort(addr)
 	if err != nil || !isPort(own) && port == "" {
-		r.wrong("ADDR", "expected host:port such as 127.0.0.1:8080 or :8080, got %q", addr)
+		r.expected("ADDR", "host:port such as 127.0.0.1:8080 or :8080", addr)
 	}
 	if port != "" && !isPort(port) {
-		r.wrong("PORT", "expected a port of up to 65535 such as 8080, got %q", port)
+		r.expected("PORT", "a port of up to 65535 such as 8080", port)
 	}
 	return net.JoinHostPort(host, cmp.Or(port, own))
 }
@@ -81,7 +81,7 @@ func (r *reader) admin(c Config) {
 		return
 	}
 	if _, port, err := net.SplitHostPort(c.AdminAddr); err != nil || !isPort(port) {
-		r.wrong("ADMIN_ADDR", "expected host:port such as 127.0.0.1:9090, got %q", c.AdminAddr)
+		r.expected("ADMIN_ADDR", "host:port such as 127.0.0.1:9090", c.AdminAddr)
 	} else if !onLoopback(c.AdminAddr) && c.AdminPassword == "" {
 		r.wrong("ADMIN_PASSWORD", "missing; ADMIN_ADDR is not on loopback, so the page must ask for a password")
 	}
@@ -136,7 +136,7 @@ func (r *reader) publicURL() *url.URL {
 	}
 	switch host := u.Hostname(); {
 	case strings.Trim(u.EscapedPath(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "":
-		r.wrong(name, "expected a path of letters, digits and -._~ only, got %q", u.Path)
+		r.expected(name, "a path of letters, digits and -._~ only", u.Path)
 		return nil
 	case strings.Contains(host, "_"):
 		r.wrong(name, "Twilio refuses a host with an underscore; write a name of this server with - instead")

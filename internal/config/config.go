@@ -110,7 +110,7 @@ func Load(getenv func(string) string) (Config, error) {
 	r.admin(c)
 	r.alerts(&c)
 	if err := c.LogLevel.UnmarshalText([]byte(r.text("LOG_LEVEL", "info"))); err != nil {
-		r.wrong("LOG_LEVEL", "expected debug, info, warn or error, got %q", r.text("LOG_LEVEL", ""))
+		r.expected("LOG_LEVEL", "debug, info, warn or error", r.text("LOG_LEVEL", ""))
 	}
 	r.unknown()
 	c.warnings = r.warnings
@@ -125,8 +125,8 @@ func (r *reader) account(c *Config) {
 		Edge:    strings.ToLower(r.matching("TWILIO_EDGE", place, "an edge such as sydney")),
 		BaseURL: r.url("TWILIO_BASE_URL"),
 	}
-	if _, known := sms.EdgeOf(c.Account.Region); !known && c.Account.Edge == "" {
-		r.wrong("TWILIO_EDGE", "missing; set the edge of region %.30q, such as sydney for au1: https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations", c.Account.Region)
+	if _, known := sms.EdgeOf(c.Account.Region); !known && c.Account.Edge == "" && place.MatchString(c.Account.Region) {
+		r.wrong("TWILIO_EDGE", "missing; set the edge of region %q, such as sydney for au1: https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations", c.Account.Region)
 	}
 	c.AuthToken = r.authToken()
 	if c.AuthToken != "" {
@@ -204,7 +204,7 @@ func (r *reader) trust(c *Config) {
 		}
 	case c.DryRun:
 		c.Unsigned = true
-	case !c.Unsigned && c.PollEvery == 0:
+	case !c.Unsigned && c.PollEvery == 0 && r.text("PUBLIC_URL", "") == "":
 		r.wrong("PUBLIC_URL", "missing; set the address at which Twilio reaches this server, such as https://alerts.example.com, so that signatures can be checked. Or set POLL_EVERY=5m to read Twilio's log instead. Or, only where no stranger can reach the port, ALLOW_UNSIGNED=true")
 	}
 }
@@ -221,14 +221,14 @@ func (r *reader) alerts(c *Config) {
 		case alert.Warning:
 			c.Outbox.Triggers.Warnings = true
 		default:
-			r.wrong("LEVELS", "expected error, or error,warning, got %q", level)
+			r.expected("LEVELS", "error, or error,warning", level)
 		}
 	}
 	if c.Outbox.Text, err = alert.ParseText(r.text("ALERT_TEXT", "")); err != nil {
 		r.wrong("ALERT_TEXT", "%v", err)
 	}
 	if c.Outbox.PerHour, err = strconv.Atoi(r.text("SMS_PER_HOUR", "20")); err != nil || c.Outbox.PerHour < 1 {
-		r.wrong("SMS_PER_HOUR", "expected a number of at least 1, got %q", r.text("SMS_PER_HOUR", ""))
+		r.expected("SMS_PER_HOUR", "a number of at least 1", r.text("SMS_PER_HOUR", ""))
 	}
 }
 

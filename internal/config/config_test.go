@@ -97,8 +97,8 @@ func TestSettingsThatDoNot(t *testing.T) {
 		"a log level that is none": {map[string]string{"LOG_LEVEL": "loud"}, []string{"LOG_LEVEL: expected debug, info, warn or error"}},
 		"days":                     {map[string]string{"KEEP_FOR": "30d"}, []string{`KEEP_FOR: expected a duration`, `got "30d"`, "write 720h"}},
 		"weeks":                    {map[string]string{"KEEP_FOR": "1w"}, []string{"KEEP_FOR: ", "write 168h"}},
-		"hours without unit":       {map[string]string{"GIVE_UP_AFTER": "24"}, []string{"GIVE_UP_AFTER: ", "write the unit: 24h for hours, 24m for minutes"}},
-		"minutes in words":         {map[string]string{"POLL_EVERY": "5min"}, []string{"POLL_EVERY: ", "the units are h, m and s"}},
+		"hours without unit":       {map[string]string{"GIVE_UP_AFTER": "24"}, []string{"GIVE_UP_AFTER: ", "its unit, 24h for hours or 24m for minutes"}},
+		"minutes in words":         {map[string]string{"POLL_EVERY": "5min"}, []string{"POLL_EVERY: ", "whose units are h, m and s"}},
 		"history of half a day":    {map[string]string{"KEEP_FOR": "12h"}, []string{`KEEP_FOR: expected a duration of at least 24h, got "12h"`}},
 		"history too short":        {map[string]string{"KEEP_FOR": "24h"}, []string{"KEEP_FOR: must be at least GIVE_UP_AFTER and 5h", "write 29h or more"}},
 		"WhatsApp without number":  {map[string]string{"ALERT_FROM": "whatsapp:+15005550006", "ALERT_TO": "whatsapp:555"}, []string{"ALERT_TO: recipient 1 is not a number", "whatsapp:+15551234567"}},
@@ -143,6 +143,17 @@ func TestSettingsThatDoNot(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%q is missing in:\n%v", want, err)
 				}
+			}
+			names := make(map[string]bool)
+			for line := range strings.Lines(err.Error()) {
+				name, _, _ := strings.Cut(line, ":")
+				if names[name] && c.change[name] != "" {
+					t.Errorf("%s is wrong twice:\n%v", name, err)
+				}
+				names[name] = true
+			}
+			if len(c.want) == 1 && len(c.change) == 1 && len(names) > 2 {
+				t.Errorf("one mistake makes others:\n%v", err)
 			}
 			if strings.Contains(err.Error(), firstToken) {
 				t.Errorf("the token is in: %v", err)
@@ -359,5 +370,22 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestTokenInTheWrongPlace: no message repeats it.
+func TestTokenInTheWrongPlace(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`(?m)^(?:# )?([A-Z_]+)=`).FindAllStringSubmatch(string(text), -1) {
+		env := realSettings()
+		env[match[1]] = firstToken
+		c, err := Load(func(name string) string { return env[name] })
+		if err != nil && strings.Contains(err.Error(), firstToken[:30]) || strings.Contains(strings.Join(c.Warnings(), ""), firstToken[:30]) {
+			t.Errorf("as %s: %v %q", match[1], err, c.Warnings())
+		}
 	}
 }

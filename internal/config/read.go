@@ -50,6 +50,16 @@ func (r *reader) wrong(name, format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
 }
 
+// expected collects that a setting is not what was expected, and repeats a short
+// value. A long one may be a secret in the wrong place.
+func (r *reader) expected(name, want, got string) {
+	const longest = 24
+	if len(got) <= longest {
+		want += fmt.Sprintf(", got %q", got)
+	}
+	r.wrong(name, "expected %s", want)
+}
+
 // warn collects that a setting is probably not what was meant.
 func (r *reader) warn(name, format string, args ...any) {
 	r.warnings = append(r.warnings, name+": "+fmt.Sprintf(format, args...))
@@ -69,13 +79,14 @@ func (r *reader) bool(name string) bool {
 	text := r.text(name, "false")
 	value, err := strconv.ParseBool(text)
 	if err != nil {
-		r.wrong(name, "expected true or false, got %q", text)
+		r.expected(name, "true or false", text)
 	}
 	return value
 }
 
 // duration reads a duration of at least shortest. With the fallback "" it may
-// be off, which is 0.
+// be off, which is 0. In place of what is wrong it returns what may be right, so
+// that nothing else seems wrong because of it.
 func (r *reader) duration(name, fallback string, shortest time.Duration) time.Duration {
 	text := r.text(name, fallback)
 	value := strings.ToLower(strings.Join(strings.Fields(text), ""))
@@ -83,29 +94,31 @@ func (r *reader) duration(name, fallback string, shortest time.Duration) time.Du
 		return 0
 	}
 	d, err := time.ParseDuration(value)
-	switch {
-	case err != nil:
-		r.wrong(name, "expected a duration such as 5m or 24h, got %q; %s", text, durationAdvice(value))
-	case d < shortest:
-		r.wrong(name, "expected a duration of at least %s, got %q", short(shortest), text)
+	if err == nil && d >= shortest {
+		return d
 	}
-	return d
+	want := "a duration of at least " + short(shortest)
+	if err != nil {
+		want = durationAdvice(value)
+	}
+	r.expected(name, want, text)
+	d, _ = time.ParseDuration(fallback)
+	return max(d, shortest)
 }
 
 // durationAdvice says what to write for a duration that Go does not understand.
 func durationAdvice(value string) string {
 	number, err := strconv.Atoi(strings.TrimRight(value, "abcdefghijklmnopqrstuvwxyz"))
 	unit := strings.TrimLeft(value, "0123456789")
+	hours := map[string]int{"d": 24, "w": 7 * 24}[unit[:min(1, len(unit))]] * number
 	switch {
 	case err != nil || number < 1 || number > 100_000:
 	case unit == "":
-		return fmt.Sprintf("write the unit: %dh for hours, %dm for minutes", number, number)
-	case strings.HasPrefix(unit, "d"):
-		return fmt.Sprintf("the longest unit is h: write %dh", 24*number)
-	case strings.HasPrefix(unit, "w"):
-		return fmt.Sprintf("the longest unit is h: write %dh", 7*24*number)
+		return fmt.Sprintf("a duration with its unit, %dh for hours or %dm for minutes", number, number)
+	case hours > 0:
+		return fmt.Sprintf("a duration whose longest unit is h, so write %dh", hours)
 	}
-	return "the units are h, m and s"
+	return "a duration such as 5m or 24h, whose units are h, m and s"
 }
 
 // short returns a duration as people write it: 24h, not 24h0m0s.
