@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -150,9 +151,9 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	// unless the last batch had some: where each error comes by two ways, half of
 	// them are known.
 	var r *recording
-	askFirst := o.askFirst
+	askFirst, name := o.askFirst, rand.Text()
 	b.err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), b.deliveries)
+		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), name, b.deliveries)
 		r.askFirst, askFirst = askFirst, true
 		return r.store(ctx, tx)
 	})

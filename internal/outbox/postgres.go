@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,10 @@ const (
 	connLifetime = 30 * time.Minute
 )
 
+// readOnly is Postgres's code of a write to a server that only reads, as a
+// primary does after a fail-over.
+const readOnly = "25006"
+
 // openPostgres opens a database of Postgres, and assumes nothing of a session:
 // a pooler may lend it to others after each transaction.
 func openPostgres(ctx context.Context, address string) (*database, error) {
@@ -36,6 +41,13 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 		}
 		delete(config.RuntimeParams, "pool_max_conns")
 	}
+	// Of several hosts the first must not take all the time of a commit.
+	several := slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port })
+	if several && config.ConnectTimeout == 0 {
+		config.ConnectTimeout = commitTimeout / 3
+	}
+	keep := config.OnPgError // unless the error ended the connection
+	config.OnPgError = func(conn *pgconn.PgConn, err *pgconn.PgError) bool { return err.Code != readOnly && keep(conn, err) }
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec // statements without a name
 	writes := stdlib.OpenDB(*config)
 	writes.SetMaxOpenConns(size)
@@ -54,4 +66,16 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 func outrun(err error) bool {
 	var postgres *pgconn.PgError
 	return errors.As(err, &postgres) && slices.Contains([]string{"40P01", "40001", "23505"}, postgres.Code)
+}
+
+// lost reports whether the server cannot be reached, or is no longer the one to
+// write to: it only reads, is shutting down or starting, or has no connection left.
+// A pooler says so by a code of class 08.
+func lost(err error) bool {
+	var postgres *pgconn.PgError
+	if !errors.As(err, &postgres) {
+		return !errors.Is(err, errAgain)
+	}
+	class := postgres.Code[:min(len(postgres.Code), 3)]
+	return postgres.Code == readOnly || postgres.Code == "53300" || class == "57P" || strings.HasPrefix(class, "08")
 }

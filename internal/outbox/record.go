@@ -65,13 +65,15 @@ type message struct {
 	summary string // held: the SMS that will sum it up
 }
 
-func newRecording(bulk *statements, options Options, now time.Time, deliveries []delivery) *recording {
+// newRecording begins to record deliveries. The events without an ID get one made
+// of name, so that a second attempt finds what the first has stored.
+func newRecording(bulk *statements, options Options, now time.Time, name string, deliveries []delivery) *recording {
 	r := &recording{bulk: bulk, options: options, now: now, tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool)}
 	for _, d := range deliveries {
 		entries := make([]*entry, len(d.events))
 		for i, event := range d.events {
 			if event.ID == "" {
-				event.ID = "new " + rand.Text()
+				event.ID = fmt.Sprint("new ", name, " ", len(r.entries)+i)
 			}
 			event.Time = r.happened(event)
 			d.results[i] = Result{} // an attempt before this one may have left something

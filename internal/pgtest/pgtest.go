@@ -7,6 +7,7 @@
 package pgtest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -259,15 +260,35 @@ func (s *Server) Address(database string) string {
 }
 
 // TCP returns the address of a database by a port of the loopback address,
-// which stays open until the test ends, whether the server runs or not:
-// connections are passed on to its socket, or closed where nobody listens.
+// as a Switch has it.
 func (s *Server) TCP(t testing.TB, database string) string {
+	t.Helper()
+	return NewSwitch(t, s).Address(database)
+}
+
+// socket returns the path of the server's socket.
+func (s *Server) socket() string { return filepath.Join(s.dir, ".s.PGSQL."+port) }
+
+// Switch is a port of the loopback address that stands for a server, as a name
+// does that means another server after a fail-over. It stays open until the test
+// ends, whether the server runs or not: connections are passed on to its socket,
+// or closed where nobody listens.
+type Switch struct {
+	address net.Addr
+	server  atomic.Pointer[Server]
+	lose    atomic.Bool
+}
+
+// NewSwitch returns a Switch that stands for server.
+func NewSwitch(t testing.TB, server *Server) *Switch {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	s := &Switch{address: l.Addr()}
+	s.To(server)
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -277,13 +298,28 @@ func (s *Server) TCP(t testing.TB, database string) string {
 			go s.pass(client)
 		}
 	}()
-	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", l.Addr(), database)
+	return s
 }
 
+// To makes the port stand for another server from the next connection on.
+func (s *Switch) To(server *Server) { s.server.Store(server) }
+
+// LoseCommit cuts the connection of the next commit: the server gets it, its
+// client never hears what became of it.
+func (s *Switch) LoseCommit() { s.lose.Store(true) }
+
+// Address returns the address of a database by the port.
+func (s *Switch) Address(database string) string {
+	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", s.address, database)
+}
+
+// Host returns the host and the port.
+func (s *Switch) Host() string { return s.address.String() }
+
 // pass passes a connection on to the server's socket until one of both ends.
-func (s *Server) pass(client net.Conn) {
+func (s *Switch) pass(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("unix", filepath.Join(s.dir, ".s.PGSQL."+port))
+	server, err := net.Dial("unix", s.server.Load().socket())
 	if err != nil {
 		return
 	}
@@ -292,7 +328,20 @@ func (s *Server) pass(client net.Conn) {
 		defer client.Close()
 		io.Copy(client, server)
 	}()
-	io.Copy(server, client)
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil {
+			return
+		}
+		lost := bytes.Contains(buffer[:n], []byte("commit\x00")) && s.lose.CompareAndSwap(true, false)
+		if lost {
+			client.Close()
+		}
+		if _, err := server.Write(buffer[:n]); err != nil || lost {
+			return
+		}
+	}
 }
 
 // Database creates an empty database and returns its address.
