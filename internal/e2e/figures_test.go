@@ -181,7 +181,7 @@ func seed(t *testing.T, dir string, env []string) {
 	}
 	defer db.Close()
 	if _, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
-		INSERT INTO events SELECT 'NO' || lower(hex(randomblob(16))), $1 + i, $1 + i, 'debugger', $2, 30000 + i % 200, 'error',
+		INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) SELECT 'NO' || lower(hex(randomblob(16))), $1 + i, $1 + i, 'debugger', $2, 30000 + i % 200, 'error',
 			'An attempt to retrieve content returned the HTTP status code 404', 'CA66666666666666666666666666666666', '3rd 30003 today, next alert at the 10th' FROM n`,
 		time.Now().Add(-10*time.Hour).UnixMilli(), twiliotest.AccountSID); err != nil {
 		t.Fatal(err)
