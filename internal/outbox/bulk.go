@@ -21,7 +21,7 @@ type bulk struct {
 
 // statements are the bulk statements of Record.
 type statements struct {
-	seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
+	seenRequests, insertRequests, seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
 }
 
 func (db *database) prepare(ctx context.Context) (err error) {
@@ -30,6 +30,8 @@ func (db *database) prepare(ctx context.Context) (err error) {
 		head, tail string
 		columns    int
 	}{
+		{&db.bulk.seenRequests, `SELECT signature FROM requests WHERE signature IN (`, `)`, 1},
+		{&db.bulk.insertRequests, `INSERT INTO requests (signature, at) VALUES `, ` ON CONFLICT (signature) DO NOTHING`, 2},
 		{&db.bulk.seenEvents, `SELECT id FROM events WHERE id IN (`, `)`, 1},
 		{&db.bulk.ownMessages, `SELECT sid FROM sids WHERE sid IN (`, `)`, 1},
 		{&db.bulk.addCounts, `INSERT INTO counts (account, code, period, start, n) VALUES `,
