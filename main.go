@@ -37,6 +37,7 @@ import (
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/command"
 	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/connections"
 	"twilio-error-sms/internal/metrics"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/sms"
@@ -176,7 +177,7 @@ func newSender(settings config.Config, logger *slog.Logger, stdout io.Writer) ou
 		return sms.NewConsole(stdout)
 	}
 	callback := ""
-	if settings.PublicURL != "" {
+	if settings.PublicURL != "" && settings.AuthToken != "" { // which signs the callbacks
 		callback = settings.PublicURL + "/message_status"
 	}
 	twilio := sms.NewTwilio(settings.Account, settings.From, callback)
@@ -195,19 +196,21 @@ func newReader(settings config.Config, box *outbox.Outbox, logger *slog.Logger) 
 	})
 }
 
-// newServer returns a server that slow clients and endless headers do not hold
-// up.
+// newServer returns a server that slow clients, many of them and endless headers
+// do not hold up.
 func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	const slack = 4096 // net/http adds it to MaxHeaderBytes
-	return &http.Server{
+	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      15 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    64<<10 - slack,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
+	connections.Limit(server, connections.Most())
+	return server
 }
 
 // fitTrial learns from Twilio whether the account is a trial. The texts of a

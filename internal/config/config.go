@@ -14,6 +14,7 @@ import (
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/outbox"
+	"twilio-error-sms/internal/signature"
 	"twilio-error-sms/internal/sms"
 )
 
@@ -30,10 +31,8 @@ type Config struct {
 	From string
 	// PublicURL is PUBLIC_URL without a slash at its end, or empty.
 	PublicURL string
-	// Tokens sign webhooks: TWILIO_AUTH_TOKEN and WEBHOOK_AUTH_TOKENS.
-	Tokens []string
 	// WebhookTokens sign webhooks besides AuthToken: WEBHOOK_AUTH_TOKENS.
-	WebhookTokens []WebhookToken
+	WebhookTokens []signature.Token
 	// Unsigned lets anybody post: ALLOW_UNSIGNED or DRY_RUN without PUBLIC_URL.
 	Unsigned bool
 	// DryRun is DRY_RUN: SMS are printed, not sent.
@@ -66,13 +65,6 @@ func (c Config) Warnings() []string { return c.warnings }
 // redeliveries is how long Event Streams may deliver the same event again (4 h),
 // and an hour for the limit of SMS.
 const redeliveries = 5 * time.Hour
-
-// WebhookToken is an auth token that may sign webhooks.
-type WebhookToken struct {
-	// Account is the only one, AC…, that the token signs for, or empty.
-	Account string
-	Token   string
-}
 
 var (
 	accountSID = regexp.MustCompile(`^AC[0-9a-f]{32}$`)
@@ -129,9 +121,6 @@ func (r *reader) account(c *Config) {
 		r.wrong("TWILIO_EDGE", "missing; set the edge of region %q, such as sydney for au1: https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations", c.Account.Region)
 	}
 	c.AuthToken = r.authToken()
-	if c.AuthToken != "" {
-		c.Tokens = append(c.Tokens, c.AuthToken)
-	}
 	key := r.matching("TWILIO_API_KEY", secret, "the key's SID of letters and digits only, SK…; copy it again")
 	keySecret := r.matching("TWILIO_API_SECRET", secret, "letters and digits only; copy it again, or make a new API key")
 	if (key == "") != (keySecret == "") {
@@ -190,8 +179,7 @@ func (r *reader) trust(c *Config) {
 		if !secret.MatchString(token) || bound && !accountSID.MatchString(account) {
 			r.wrong("WEBHOOK_AUTH_TOKENS", "entry %d is not an auth token of letters and digits, or such a token after the SID of its account: AC…:token", i+1)
 		}
-		c.WebhookTokens = append(c.WebhookTokens, WebhookToken{account, token})
-		c.Tokens = append(c.Tokens, token)
+		c.WebhookTokens = append(c.WebhookTokens, signature.Token{Account: account, Token: token})
 	}
 	if c.Unsigned && c.PublicURL == "" && !onLoopback(c.Addr) {
 		r.warn("ALLOW_UNSIGNED", "anyone who reaches %s can post errors; set PUBLIC_URL, or ADDR=127.0.0.1:8080", c.Addr)
@@ -199,7 +187,7 @@ func (r *reader) trust(c *Config) {
 	switch {
 	case c.PublicURL != "":
 		c.Unsigned = false
-		if len(c.Tokens) == 0 {
+		if c.AuthToken == "" && len(c.WebhookTokens) == 0 {
 			r.wrong("PUBLIC_URL", "needs TWILIO_AUTH_TOKEN or WEBHOOK_AUTH_TOKENS to check Twilio's signatures (API keys do not sign)")
 		}
 	case c.DryRun:
@@ -239,7 +227,7 @@ func (c Config) LogValue() slog.Value {
 		slog.String("account", c.Account.SID),
 		slog.Int("recipients", len(c.Outbox.Recipients)),
 		slog.String("public_url", c.PublicURL),
-		slog.Int("webhook_tokens", len(c.Tokens)),
+		slog.Int("webhook_tokens", len(c.WebhookTokens)),
 		slog.Bool("unsigned", c.Unsigned),
 		slog.Bool("dry_run", c.DryRun),
 		slog.String("database", database),

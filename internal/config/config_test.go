@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"twilio-error-sms/internal/outbox"
+	"twilio-error-sms/internal/signature"
 )
 
 const (
@@ -333,11 +334,8 @@ func TestTokensOfAccounts(t *testing.T) {
 	env := realSettings()
 	env["WEBHOOK_AUTH_TOKENS"] = secondToken + "; " + sid + ":third"
 	c := load(t, env)
-	if want := []WebhookToken{{"", secondToken}, {sid, "third"}}; c.AuthToken != firstToken || !slices.Equal(c.WebhookTokens, want) {
+	if want := []signature.Token{{Token: secondToken}, {Account: sid, Token: "third"}}; c.AuthToken != firstToken || !slices.Equal(c.WebhookTokens, want) {
 		t.Errorf("got %q and %q, want %q", c.AuthToken, c.WebhookTokens, want)
-	}
-	if want := []string{firstToken, secondToken, "third"}; !slices.Equal(c.Tokens, want) {
-		t.Errorf("all tokens: %q, want %q", c.Tokens, want)
 	}
 }
 

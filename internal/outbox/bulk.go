@@ -26,11 +26,13 @@ type bulk struct {
 
 // statements are the bulk statements of Record.
 type statements struct {
-	seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
+	seenRequests, insertRequests, seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
 }
 
 func (db *database) prepare(ctx context.Context) (err error) {
 	db.bulk = statements{
+		bulk{db: db, columns: 1, head: `SELECT signature FROM requests WHERE signature IN (`, tail: `)`},
+		bulk{db: db, columns: 2, head: `INSERT INTO requests (signature, at) VALUES `, tail: ` ON CONFLICT (signature) DO NOTHING`},
 		bulk{db: db, columns: 1, head: `SELECT id FROM events WHERE id IN (`, tail: `)`},
 		bulk{db: db, columns: 1, head: `SELECT sid FROM sids WHERE sid IN (`, tail: `)`},
 		bulk{db: db, columns: 5, head: `INSERT INTO counts (account, code, period, start, n) VALUES `,
@@ -42,7 +44,7 @@ func (db *database) prepare(ctx context.Context) (err error) {
 	if db.numbered {
 		return nil
 	}
-	for _, b := range []*bulk{&db.bulk.seenEvents, &db.bulk.ownMessages, &db.bulk.addCounts, &db.bulk.insertEvents, &db.bulk.insertSMS} {
+	for _, b := range []*bulk{&db.bulk.seenRequests, &db.bulk.insertRequests, &db.bulk.seenEvents, &db.bulk.ownMessages, &db.bulk.addCounts, &db.bulk.insertEvents, &db.bulk.insertSMS} {
 		for i := range b.sizes {
 			if b.sizes[i], err = db.writes.PrepareContext(ctx, b.text(1<<i)); err != nil {
 				return fmt.Errorf("preparing %s: %w", b.head, err)
