@@ -9,6 +9,7 @@
 //	twilio-error-sms healthcheck  exit 0 if the server on this machine is healthy
 //	twilio-error-sms check        say what is wrong with the settings, and how to fix it
 //	twilio-error-sms mock         post a mock notification to a server, as Twilio would
+//	twilio-error-sms silence      let a code make no phone ring for a time
 //	twilio-error-sms help         print this list
 //
 // README.md tells how to set it up.
@@ -73,6 +74,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return command.Check(ctx, args[1:], getenv, stdout, stderr)
 	case "mock":
 		return command.Mock(ctx, args[1:], getenv, stdout, stderr)
+	case "silence":
+		return command.Silence(ctx, args[1:], getenv, stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, command.Usage())
 		return err

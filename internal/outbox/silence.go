@@ -25,6 +25,14 @@ type Silence struct {
 	Until time.Time
 }
 
+func (s Silence) String() string {
+	what := s.Code + " is"
+	if s.Code == AllCodes {
+		what = "all codes are"
+	}
+	return what + " silenced until " + s.Until.UTC().Format("2006-01-02 15:04 UTC")
+}
+
 // ParseSilence returns the silence of a code, or of AllCodes, for a length of
 // time from now on: a duration such as 2h, or "tomorrow", which is 00:00 UTC.
 func ParseSilence(code, length string, now time.Time) (Silence, error) {
