@@ -10,6 +10,7 @@
 //	twilio-error-sms check        say what is wrong with the settings, and how to fix it
 //	twilio-error-sms connect      make Twilio send every error to this server
 //	twilio-error-sms mock         post a mock notification to a server, as Twilio would
+//	twilio-error-sms silence      let a code make no phone ring for a time
 //	twilio-error-sms version      print the version
 //	twilio-error-sms help         print this list
 //
@@ -78,6 +79,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return command.Connect(ctx, args[1:], getenv, stdout, stderr)
 	case "mock":
 		return command.Mock(ctx, args[1:], getenv, stdout, stderr)
+	case "silence":
+		return command.Silence(ctx, args[1:], getenv, stdout, stderr)
 	case "version":
 		_, err := fmt.Fprintf(stdout, "twilio-error-sms %s (%s)\n", version, runtime.Version())
 		return err

@@ -1,4 +1,4 @@
-// Package command is what a person types: check, connect, mock and healthcheck. Each
+// Package command is what a person types: check, connect, mock, silence and healthcheck. Each
 // command takes its arguments and a lookup of settings, and writes what was
 // asked for to stdout. Its error is one that the person can act on.
 package command

@@ -58,6 +58,7 @@ type recording struct {
 	tallies    map[alert.Counter]alert.Tally
 	told       map[alert.Counter]bool // the counters that alert
 	sms        []message
+	silences   []Silence
 }
 
 // message is an SMS to be stored.
@@ -213,6 +214,10 @@ func (r *recording) decide(ctx context.Context, tx *sql.Tx) error {
 	if err := r.count(ctx, tx); err != nil {
 		return err
 	}
+	var err error
+	if r.silences, err = silences(ctx, tx, r.now); err != nil {
+		return err
+	}
 	for _, delivery := range r.deliveries {
 		r.ask(delivery)
 	}
@@ -324,7 +329,7 @@ func (r *recording) quiet(e alert.Event) string {
 	if r.now.Sub(e.Time) > r.options.GiveUpAfter {
 		return "too old to alert: it happened at " + e.Time.Format(time.RFC3339)
 	}
-	return ""
+	return r.silenced(e)
 }
 
 // follow writes the SMS of an alert, or why there is none.

@@ -98,3 +98,9 @@ CREATE TABLE marks (
 	holder TEXT   NOT NULL,
 	until  BIGINT NOT NULL
 );
+
+-- Codes whose events make no phone ring until a time; "all" stands for all.
+CREATE TABLE silences (
+	code  TEXT   PRIMARY KEY,
+	until BIGINT NOT NULL
+);

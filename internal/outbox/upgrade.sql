@@ -46,3 +46,7 @@ DROP TABLE phones;
 CREATE INDEX sms_sending ON sms (attempt_at) WHERE status = 'sending';
 CREATE INDEX sms_summary ON sms (recipient) WHERE status = 'held' AND event = '';
 CREATE INDEX sms_held ON sms (summary, code) WHERE status = 'held';
+CREATE TABLE silences (
+	code  TEXT   PRIMARY KEY,
+	until BIGINT NOT NULL
+);
