@@ -179,11 +179,7 @@ func newSender(settings config.Config, logger *slog.Logger, stdout io.Writer) ou
 	if settings.DryRun {
 		return sms.NewConsole(stdout)
 	}
-	callback := ""
-	if settings.PublicURL != "" && settings.AuthToken != "" { // which signs the callbacks
-		callback = settings.PublicURL + "/message_status"
-	}
-	twilio := sms.NewTwilio(settings.Account, settings.From, callback)
+	twilio := sms.NewTwilio(settings.Account, settings.From, settings.StatusCallback())
 	twilio.Logger = logger
 	return twilio
 }
