@@ -31,8 +31,8 @@ type Outbox interface {
 
 // Handler serves the public routes.
 type Handler struct {
-	outbox Outbox
-	health func(context.Context) outbox.Health
+	outbox    Outbox
+	health    func(context.Context) outbox.Health
 	webhooks  *signature.Verifier // nil: unsigned requests are believed
 	closed    bool                // only the catch-up reader brings errors
 	publicURL string
