@@ -196,7 +196,7 @@ func startAfter(t *testing.T, deliveries [][]map[string]any, env ...string) stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		if answer, text, err := postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, report); err != nil || answer.StatusCode != http.StatusOK {
+		if answer, text, err := postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, report); err != nil || answer.StatusCode != http.StatusNoContent {
 			t.Fatalf("%v %q %v", answer, text, err)
 		}
 	}
