@@ -161,12 +161,13 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	var left bool
-	if err := o.db.reads.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM waiting)`).Scan(&left); err != nil || !left {
-		o.waiting.Store(err != nil)
+	err := o.db.reads.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM waiting)`).Scan(&left)
+	o.waiting.Store(left || err != nil)
+	if !left || err != nil {
 		return
 	}
 	var r *recording
-	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), "", nil)
 		if err := r.loadWaiting(ctx, tx, o.db.skipLocked); err != nil || len(r.entries) == 0 {
 			return err
