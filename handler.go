@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,61 +10,105 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"sync"
 	"time"
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/connections"
 	"twilio-error-sms/internal/metrics"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/requestlog"
 	"twilio-error-sms/internal/signature"
 )
 
-// maxBody is the largest request: a batch of Event Streams is 1 MiB.
-const maxBody = 1 << 20
+const (
+	// maxBody is the largest request: a batch of Event Streams is 1 MiB.
+	maxBody = 1 << 20
+	// smallBody is what anybody may send. For more a request needs one of
+	// largeBodies places, and waits for it for slotTimeout: Twilio waits 5 s.
+	smallBody   = 64 << 10
+	largeBodies = 4
+	slotTimeout = 3 * time.Second
+)
 
 // Outbox is where the handler puts what Twilio posts.
 type Outbox interface {
-	// Record stores events and the SMS of those that alert, and returns what was
-	// decided on each. Another goroutine sends the SMS.
-	Record(ctx context.Context, events []alert.Event) ([]outbox.Result, error)
+	// RecordRequest stores events and the SMS of those that alert, and returns what
+	// was decided on each. Another goroutine sends the SMS. The signature, where
+	// requests are signed, tells whether the request was seen before.
+	RecordRequest(ctx context.Context, signature string, events []alert.Event) ([]outbox.Result, error)
 	// Deliver stores Twilio's report on an SMS, and returns whether it is news.
 	Deliver(ctx context.Context, report alert.Report) (news bool, err error)
 }
 
 // Handler serves the public routes.
 type Handler struct {
-	outbox   Outbox
-	health   func(context.Context) outbox.Health
-	verifier *signature.Verifier // nil: unsigned requests are believed
-	closed   bool                // only the catch-up reader brings errors
-	logger   *slog.Logger
+	outbox Outbox
+	health func(context.Context) outbox.Health
+	// webhooks checks who reports errors, callbacks who reports what became of our
+	// SMS: only the account that sends them may. Nil: unsigned requests are believed.
+	webhooks, callbacks *signature.Verifier
+	closed              bool // only the catch-up reader brings errors
+	publicURL           string
+	routes              map[string]http.HandlerFunc // by method and path
+	// unknown and genuine have a place for each large body in memory: of anybody, and
+	// of those whose signature is known to be right.
+	unknown, genuine chan struct{}
+	logger           *slog.Logger
 }
 
 // NewHandler returns the public routes: POST /error_trigger, POST
-// /message_status and GET /healthz, also below the path of PUBLIC_URL, which a
+// /message_status and the probes, also below the path of PUBLIC_URL, which a
 // proxy may or may not have removed. It tells observe what each webhook brought,
 // an alert.Kind or one of package metrics, and the status of the answer.
 func NewHandler(settings config.Config, box Outbox, health func(context.Context) outbox.Health, observe func(kind string, status int), logger *slog.Logger) http.Handler {
-	h := &Handler{outbox: box, health: onceASecond(health), logger: logger}
+	h := &Handler{
+		outbox: box, health: onceASecond(health), publicURL: settings.PublicURL, logger: logger,
+		unknown: make(chan struct{}, largeBodies), genuine: make(chan struct{}, largeBodies),
+	}
 	if !settings.Unsigned {
-		h.verifier = signature.NewVerifier(settings.PublicURL, settings.Tokens)
+		main := signature.Token{Token: settings.AuthToken}
+		h.webhooks = signature.NewVerifier(settings.PublicURL, append([]signature.Token{main}, settings.WebhookTokens...))
+		h.callbacks = signature.NewVerifier(settings.PublicURL, []signature.Token{main})
 		h.closed = settings.PublicURL == ""
 	}
-	routes := http.NewServeMux()
-	routes.HandleFunc("POST /error_trigger", h.errorTrigger)
-	routes.HandleFunc("POST /message_status", h.messageStatus)
-	routes.HandleFunc("GET /healthz", h.healthz)
-	public, err := url.Parse(settings.PublicURL)
-	if err != nil || public.Path == "" {
-		return requestlog.New(routes, observe, logger)
+	h.routes = map[string]http.HandlerFunc{
+		"POST /error_trigger": h.errorTrigger, "POST /message_status": h.messageStatus,
+		"GET /livez": h.livez, "GET /healthz": h.healthz, "GET /": h.hello,
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", routes)
-	mux.Handle(public.Path+"/", http.StripPrefix(public.Path, routes))
-	return requestlog.New(mux, observe, logger)
+	public, _ := url.Parse(settings.PublicURL)
+	below := http.StripPrefix(public.Path, h)
+	return requestlog.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, public.Path+"/") {
+			below.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}), observe, logger)
+}
+
+// ServeHTTP serves a route. http.ServeMux would redirect a POST to
+// //error_trigger, and Twilio does not follow.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	method, at := r.Method, path.Clean(r.URL.Path)
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if serve := h.routes[method+" "+at]; serve != nil {
+		serve(w, r)
+		return
+	}
+	for _, other := range []string{http.MethodGet, http.MethodPost} {
+		if h.routes[other+" "+at] != nil {
+			w.Header().Set("Allow", other)
+			refuse(w, http.StatusMethodNotAllowed, "this path takes "+other+"; Twilio posts errors to /error_trigger")
+			return
+		}
+	}
+	refuse(w, http.StatusNotFound, "not found: Twilio posts errors to /error_trigger")
 }
 
 // errorTrigger is the recipe of 2014: Twilio posts ErrorCode and Description, and
@@ -76,17 +121,24 @@ func NewHandler(settings config.Config, box Outbox, health func(context.Context)
 // arrive here too.
 func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request) {
 	requestlog.SetKind(w, metrics.Unread)
-	body, form, ok := h.read(w, r)
+	in, ok := h.read(w, r, h.webhooks)
 	if !ok {
 		return
 	}
-	events, problems := parseEvents(r, body, form)
+	defer in.release()
+	events, problems := in.events(r)
 	if len(events) == 0 {
 		refuse(w, http.StatusBadRequest, problems.Error())
 		return
 	}
+	for _, e := range events {
+		if h.webhooks != nil && e.Kind != alert.Other && !h.webhooks.SignsFor(in.token, e.Account) {
+			refuse(w, http.StatusForbidden, "the token that signed is bound to another account")
+			return
+		}
+	}
 	requestlog.SetKind(w, string(events[0].Kind))
-	results, err := h.outbox.Record(r.Context(), events)
+	results, err := h.outbox.RecordRequest(r.Context(), in.signature, events)
 	if err != nil {
 		refuseUnrecorded(w, err)
 		return
@@ -100,30 +152,15 @@ func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request) {
 		requestlog.Add(w, slog.Any("err", problems))
 		decided.WriteString(problems.Error() + "\n")
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	io.WriteString(w, decided.String())
+	say(w, decided.String())
 }
 
-// parseEvents reads the events of a request, and what is wrong with the others.
-// Form is nil if the body is JSON; otherwise keys may stand in the query as well.
-func parseEvents(r *http.Request, body []byte, form url.Values) ([]alert.Event, error) {
-	token := r.Header.Get("I-Twilio-Idempotency-Token")
-	if form == nil {
-		return alert.ParseJSON(body, token)
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, fmt.Errorf("broken query: %w", err)
-	}
-	for name, values := range query {
-		form[name] = append(form[name], values...)
-	}
-	event, err := alert.ParseForm(form, token)
-	if err != nil {
-		return nil, err
-	}
-	return []alert.Event{event}, nil
+// say answers 200 and a text. Twilio logs an answer without a Content-Type as
+// an error.
+func say(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, text)
 }
 
 // firstLines returns at most n lines of s, which ends in a line break.
@@ -136,11 +173,12 @@ func firstLines(s string, n int) string {
 // StatusCallback of each SMS leads here.
 func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
 	requestlog.SetKind(w, metrics.StatusCallback)
-	_, form, ok := h.read(w, r)
+	in, ok := h.read(w, r, h.callbacks)
 	if !ok {
 		return
 	}
-	report, err := alert.ParseReport(r.URL.Query().Get("sms"), form)
+	defer in.release()
+	report, err := alert.ParseReport(alert.ParseQuery(r.URL.RawQuery).Get("sms"), in.form)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
@@ -152,46 +190,130 @@ func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
 	}
 	requestlog.Add(w, slog.String("sid", report.SID), slog.String("sms_status", report.Status))
 	if news && (report.Status == "undelivered" || report.Status == "failed") {
-		h.logger.Error("SMS not delivered", "sid", report.SID, "to", alert.Mask(form.Get("To")), "code", report.Code)
+		h.logger.Error("SMS not delivered", "sid", report.SID, "to", alert.Mask(in.form.Get("To")), "code", report.Code)
 	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
-// read returns the body of a request that Twilio signed and, unless it is JSON,
-// its fields. Otherwise it answers and returns false.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, form url.Values, ok bool) {
+// incoming is a request that is believed.
+type incoming struct {
+	signature string     // its bytes, empty where nothing is signed
+	token     string     // that signed it
+	body      []byte     // JSON, if form is nil
+	form      url.Values // its fields
+	release   func()     // gives back the place of a large body
+}
+
+// events reads the events of a request, and what is wrong with the others. Keys
+// of a form may stand in the query as well. The idempotency token is not signed,
+// so it counts only where nothing is.
+func (in *incoming) events(r *http.Request) ([]alert.Event, error) {
+	token := ""
+	if in.signature == "" {
+		token = r.Header.Get("I-Twilio-Idempotency-Token")
+	}
+	if in.form == nil {
+		return alert.ParseJSON(in.body, token)
+	}
+	for name, values := range alert.ParseQuery(r.URL.RawQuery) {
+		in.form[name] = append(in.form[name], values...)
+	}
+	event, err := alert.ParseForm(in.form, token)
+	if err != nil {
+		return nil, err
+	}
+	return []alert.Event{event}, nil
+}
+
+// read reads a request that Twilio signed. Otherwise it answers and returns
+// false: what can be refused by the headers costs no body.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) (in *incoming, ok bool) {
 	if h.closed {
 		refuse(w, http.StatusForbidden, "closed: set PUBLIC_URL to open it to Twilio")
-		return nil, nil, false
+		return nil, false
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	in = &incoming{}
+	places := h.unknown
+	isForm, isJSON := contentKind(r)
+	if verifier != nil {
+		if in.signature = signature.Of(r); in.signature == "" {
+			return nil, refuseUnsigned(w, r, verifier)
+		}
+		if isJSON {
+			if in.token = verifier.Signer(r, nil); in.token == "" {
+				return nil, refuseUnsigned(w, r, verifier)
+			}
+			places = h.genuine
+		}
+	}
+	if !isForm && !isJSON {
+		refuse(w, http.StatusUnsupportedMediaType, "expected application/x-www-form-urlencoded or application/json")
+		return nil, false
+	}
+	if in.release, ok = in.readBody(w, r, places); !ok {
+		return nil, false
+	}
+	if isForm || len(in.body) == 0 {
+		in.form = alert.ParseQuery(string(in.body))
+	}
+	if verifier != nil {
+		if isForm {
+			in.token = verifier.Signer(r, in.form)
+		}
+		if in.token == "" || in.form == nil && !signature.HasHash(r, in.body) {
+			in.release()
+			return nil, refuseUnsigned(w, r, verifier)
+		}
+	}
+	connections.Busy(r.Context())
+	return in, true
+}
+
+// contentKind tells a form, or nothing, from JSON.
+func contentKind(r *http.Request) (isForm, isJSON bool) {
+	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	isJSON = contentType == "application/json" || strings.HasSuffix(contentType, "+json")
+	return contentType == "application/x-www-form-urlencoded" || contentType == "" && r.ContentLength == 0, isJSON
+}
+
+// readBody reads the body. Where that is large, it needs one of the places until
+// release is called. Otherwise it answers and returns false.
+func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan struct{}) (release func(), ok bool) {
+	release = func() {}
+	limited := http.MaxBytesReader(w, r.Body, maxBody)
+	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), 4096)+bytes.MinRead))
+	_, err := buffer.ReadFrom(io.LimitReader(limited, smallBody))
+	if err == nil && buffer.Len() == smallBody {
+		select {
+		case places <- struct{}{}:
+		case <-time.After(slotTimeout):
+			w.Header().Set("Retry-After", "5")
+			refuse(w, http.StatusServiceUnavailable, "too many large requests at once, try again")
+			return nil, false
+		}
+		release = func() { <-places }
+		_, err = buffer.ReadFrom(limited)
+	}
+	in.body = buffer.Bytes()
+	if err == nil {
+		return release, true
+	}
+	release()
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		w.Header().Set("Connection", "close") // do not read the rest
 		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is above %d bytes", maxBody))
-		return nil, nil, false
-	}
-	if err != nil {
+	} else {
 		refuse(w, http.StatusBadRequest, "the body ended early")
-		return nil, nil, false
 	}
-	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isJSON := contentType == "application/json" || strings.HasSuffix(contentType, "+json")
-	switch {
-	case contentType == "application/x-www-form-urlencoded", len(body) == 0 && (contentType == "" || isJSON):
-		if form, err = url.ParseQuery(string(body)); err != nil {
-			refuse(w, http.StatusBadRequest, "broken form: "+err.Error())
-			return nil, nil, false
-		}
-	case !isJSON:
-		refuse(w, http.StatusUnsupportedMediaType, "expected application/x-www-form-urlencoded or application/json")
-		return nil, nil, false
-	}
-	if h.verifier != nil && !h.verifier.Valid(r, body, form) {
-		checked, _, _ := strings.Cut(h.verifier.URL(r), "?") // the query may hold phone numbers
-		requestlog.Add(w, slog.String("checked_url", checked))
-		refuse(w, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
-		return nil, nil, false
-	}
-	return body, form, true
+	return nil, false
+}
+
+// refuseUnsigned refuses a request that none of the tokens signed.
+func refuseUnsigned(w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) (ok bool) {
+	checked, _, _ := strings.Cut(verifier.URL(r), "?") // the query may hold phone numbers
+	requestlog.Add(w, slog.String("checked_url", checked))
+	refuse(w, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
+	return false
 }
 
 // refuse answers one line, which also goes into the log.
@@ -208,16 +330,35 @@ func refuseUnrecorded(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusServiceUnavailable, "nothing was recorded, try again: the outbox is not available")
 }
 
-// healthz answers 200 while alerts can be stored and sent, or 503 and why not.
-func (h *Handler) healthz(w http.ResponseWriter, r *http.Request) {
-	requestlog.SetQuiet(w)
+// livez answers 200 while the outbox can be used, or 503 and what a restart may
+// fix: probes that restart the server, or take it out of rotation, ask it.
+func (h *Handler) livez(w http.ResponseWriter, r *http.Request) {
 	health := h.health(r.Context())
+	if !health.Down {
+		health.Problem, health.Notes = "", nil
+	}
+	answerProbe(w, health)
+}
+
+// healthz answers 200 while alerts can be stored and sent, or 503 and why not:
+// what a person must fix.
+func (h *Handler) healthz(w http.ResponseWriter, r *http.Request) {
+	answerProbe(w, h.health(r.Context()))
+}
+
+func answerProbe(w http.ResponseWriter, health outbox.Health) {
+	requestlog.SetQuiet(w)
 	if health.Problem != "" {
 		refuse(w, http.StatusServiceUnavailable, health.Problem)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintln(w, strings.Join(append([]string{"ok"}, health.Notes...), "\n"))
+	say(w, strings.Join(append([]string{"ok"}, health.Notes...), "\n")+"\n")
+}
+
+// hello tells a person who looks what this is.
+func (h *Handler) hello(w http.ResponseWriter, _ *http.Request) {
+	requestlog.SetQuiet(w)
+	say(w, "twilio-error-sms texts Twilio's errors: Twilio posts them to "+h.publicURL+"/error_trigger\n")
 }
 
 // onceASecond returns health, which it asks once a second at most: more probes

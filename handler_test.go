@@ -141,6 +141,8 @@ func TestWaysToPostTheRecipe(t *testing.T) {
 		"a form in another charset's name": {"/error_trigger", formType + "; charset=utf-8", recipeForm},
 		"the query":                        {"/error_trigger?" + recipeForm, "", ""},
 		"the query, no form in the body":   {"/error_trigger?" + recipeForm, formType, ""},
+		"with slashes":                     {"//error_trigger/", formType, recipeForm},
+		"a percent sign that encodes none": {"/error_trigger?a=100%", formType, recipeForm},
 		"half query, half form":            {"/error_trigger?ErrorCode=11200", formType, "Description=HTTP+retrieval+failure"},
 		"JSON with strings":                {"/error_trigger", jsonType, `{"ErrorCode":"11200","Description":"HTTP retrieval failure"}`},
 		"JSON with numbers":                {"/error_trigger", jsonType, `{"ErrorCode":11200,"Description":"HTTP retrieval failure"}`},
@@ -167,20 +169,18 @@ func TestBadInput(t *testing.T) {
 		"nothing of Twilio's":    {"POST", "/error_trigger", formType, "a=b", 400, "missing ErrorCode, Description or AppMonitorTriggerSid"},
 		"an empty form":          {"POST", "/error_trigger", formType, "", 400, "missing ErrorCode"},
 		"nothing at all":         {"POST", "/error_trigger", "", "", 400, "missing ErrorCode"},
-		"a broken form":          {"POST", "/error_trigger", formType, "ErrorCode=%zz", 400, "broken form"},
-		"a broken query":         {"POST", "/error_trigger?ErrorCode=%zz", formType, "", 400, "broken query"},
 		"broken JSON":            {"POST", "/error_trigger", jsonType, `{"ErrorCode":`, 400, "broken JSON"},
 		"JSON that is a number":  {"POST", "/error_trigger", jsonType, "11200", 400, "expected a JSON object"},
 		"JSON that is null":      {"POST", "/error_trigger", jsonType, "null", 400, "expected a JSON object"},
 		"an empty array":         {"POST", "/error_trigger", jsonType, "[]", 400, "an empty array"},
 		"an array of bad events": {"POST", "/error_trigger", jsonType, `[1,{"a":2}]`, 400, "event 1 of 2"},
-		"a broken Payload":       {"POST", "/error_trigger", formType, "Sid=NO1&Payload={'a'", 400, "the field Payload is no JSON object"},
+		"a broken Payload":       {"POST", "/error_trigger", formType, "Sid=NO1&Payload={'a'", 400, "the field Payload is not a JSON object"},
 		"another content type":   {"POST", "/error_trigger", "text/plain", "ErrorCode=11200", 415, "expected application/x-www-form-urlencoded or application/json"},
 		"a body of no type":      {"POST", "/error_trigger", "", "ErrorCode=11200", 415, "expected"},
 		"multipart":              {"POST", "/error_trigger", "multipart/form-data; boundary=x", "--x--", 415, "expected"},
-		"another method":         {"GET", "/error_trigger?ErrorCode=11200", "", "", 405, "Method Not Allowed"},
-		"another path":           {"POST", "/", formType, "ErrorCode=11200", 404, "404"},
-		"a path too long":        {"POST", "/error_trigger/", formType, "ErrorCode=11200", 404, "404"},
+		"another method":         {"GET", "/error_trigger?ErrorCode=11200", "", "", 405, "this path takes POST"},
+		"the address alone":      {"POST", "/", formType, "ErrorCode=11200", 405, "Twilio posts errors to /error_trigger"},
+		"another path":           {"POST", "/error", formType, "ErrorCode=11200", 404, "Twilio posts errors to /error_trigger"},
 		"too large":              {"POST", "/error_trigger", formType, "Description=" + strings.Repeat("x", 1<<20), 413, "the body is above 1048576 bytes"},
 		"a report of nothing":    {"POST", "/message_status", formType, "MessageStatus=sent", 400, "missing MessageSid or MessageStatus"},
 	} {
@@ -189,8 +189,8 @@ func TestBadInput(t *testing.T) {
 			if w.Code != r.status || !strings.Contains(w.Body.String(), r.answer) || strings.Count(w.Body.String(), "\n") != 1 {
 				t.Errorf("got %d %q, want %d and one line with %q", w.Code, w.Body, r.status, r.answer)
 			}
-			if w.Code == http.StatusMethodNotAllowed && w.Header().Get("Allow") != "POST" {
-				t.Errorf("Allow is %q, want POST", w.Header().Get("Allow"))
+			if w.Code == http.StatusMethodNotAllowed && w.Header().Get("Allow") == "" {
+				t.Error("Allow is missing")
 			}
 			if events := history(t, box).Events; len(events) > 0 {
 				t.Errorf("recorded %v", events)
@@ -219,7 +219,7 @@ func TestStrangeCodes(t *testing.T) {
 // fullDisk is an outbox that cannot be written.
 type fullDisk struct{}
 
-func (fullDisk) Record(context.Context, []alert.Event) ([]outbox.Result, error) {
+func (fullDisk) RecordRequest(context.Context, string, []alert.Event) ([]outbox.Result, error) {
 	return nil, errors.New("database or disk is full")
 }
 
@@ -331,7 +331,7 @@ func TestMessageStatus(t *testing.T) {
 	request(handler, "POST", "/error_trigger", formType, recipeForm, "")
 	sms := <-phone
 	body := "MessageSid=SMcccccccccccccccccccccccccccccccc&MessageStatus=undelivered&ErrorCode=30034&To=%2B15005550009"
-	if w := request(handler, "POST", "/message_status?sms="+sms.ID, formType, body, ""); w.Code != http.StatusOK {
+	if w := request(handler, "POST", "/message_status?sms="+sms.ID, formType, body, ""); w.Code != http.StatusNoContent {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
 	got := history(t, box).SMS[0]
@@ -398,7 +398,7 @@ func TestKindsOfWebhooks(t *testing.T) {
 		{"/error_trigger", recipeForm, "alarm 200"},
 		{"/error_trigger", "Nothing=of+Twilio", "unread 400"},
 		{"/error_trigger", "", "unread 403"},
-		{"/message_status", "MessageSid=SM33333333333333333333333333333333&MessageStatus=delivered", "status 200"},
+		{"/message_status", "MessageSid=SM33333333333333333333333333333333&MessageStatus=delivered", "status 204"},
 		{"/healthz", "", ""},
 	} {
 		observed = nil
@@ -449,7 +449,7 @@ func TestLimits(t *testing.T) {
 // fuzzer sees the same steps for the same input.
 type alertsAlways struct{ text alert.Text }
 
-func (o alertsAlways) Record(_ context.Context, events []alert.Event) ([]outbox.Result, error) {
+func (o alertsAlways) RecordRequest(_ context.Context, _ string, events []alert.Event) ([]outbox.Result, error) {
 	results := make([]outbox.Result, len(events))
 	for i, event := range events {
 		results[i].Text = o.text.Render(event, alert.Decision{Alert: true}).Now

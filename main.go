@@ -8,8 +8,10 @@
 //	twilio-error-sms              serve; settings come from the environment and .env
 //	twilio-error-sms healthcheck  exit 0 if the server on this machine is healthy
 //	twilio-error-sms check        say what is wrong with the settings, and how to fix it
+//	twilio-error-sms connect      make Twilio send every error to this server
 //	twilio-error-sms mock         post a mock notification to a server, as Twilio would
 //	twilio-error-sms silence      let a code make no phone ring for a time
+//	twilio-error-sms version      print the version
 //	twilio-error-sms help         print this list
 //
 // README.md tells how to set it up.
@@ -26,6 +28,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -35,6 +38,7 @@ import (
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/command"
 	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/connections"
 	"twilio-error-sms/internal/metrics"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/sms"
@@ -44,17 +48,16 @@ import (
 // of the outbox after it, the program stops within the 10 s that Docker waits.
 const stopTimeout = 8 * time.Second
 
+// version is the program's. Builds stamp it: -ldflags "-X main.version=…".
+var version = "dev"
+
 func main() {
 	// A webhook leaves much short-lived garbage beside a heap of a few MB:
 	// collecting it a third as often costs 8 MB and saves processor time.
 	debug.SetGCPercent(300)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	getenv, err := config.Environment(".env")
-	if err == nil {
-		err = run(ctx, os.Args[1:], getenv, os.Stdout, os.Stderr)
-	}
-	if err != nil {
+	if err := run(ctx, os.Args[1:], config.Environment(".env"), os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintf(os.Stderr, "twilio-error-sms: %v\n", err)
 		os.Exit(1)
 	}
@@ -72,15 +75,20 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return command.Healthcheck(ctx, args[1:], getenv, stdout, stderr)
 	case "check":
 		return command.Check(ctx, args[1:], getenv, stdout, stderr)
+	case "connect":
+		return command.Connect(ctx, args[1:], getenv, stdout, stderr)
 	case "mock":
 		return command.Mock(ctx, args[1:], getenv, stdout, stderr)
 	case "silence":
 		return command.Silence(ctx, args[1:], getenv, stdout, stderr)
+	case "version":
+		_, err := fmt.Fprintf(stdout, "twilio-error-sms %s (%s)\n", version, runtime.Version())
+		return err
 	case "help", "-h", "-help", "--help":
 		_, err := io.WriteString(stdout, command.Usage())
 		return err
 	}
-	return fmt.Errorf("unknown subcommand %q\n%s", args[0], command.Usage())
+	return command.Unknown(args[0])
 }
 
 // serve runs the server until ctx ends. It stops in the order of the data: no
@@ -92,6 +100,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	}
 	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.LogLevel}))
 	measured := metrics.New()
+	measured.Version = version
 	settings.Outbox.Logger, settings.Outbox.Observer = logger, measured
 	box, err := outbox.Open(ctx, settings.DatabaseURL, settings.Outbox)
 	if err != nil {
@@ -101,7 +110,10 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	if err != nil {
 		return errors.Join(err, box.Close())
 	}
-	logger.Info("listening", "addr", publicListener.Addr().String(), "settings", settings)
+	for _, warning := range settings.Warnings() {
+		logger.Warn("a setting may be wrong", "setting", warning)
+	}
+	logger.Info("listening", "version", version, "addr", publicListener.Addr().String(), "settings", settings)
 	worker := outbox.NewWorker(box, newSender(settings, logger, stdout))
 	reader := newReader(settings, box, logger)
 	health := func(ctx context.Context) outbox.Health {
@@ -124,6 +136,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	tasks.Go(func() { worker.Run(background) })
 	tasks.Go(func() { reader.Run(background) })
 	tasks.Go(func() { purge(background, box, logger) })
+	tasks.Go(func() { fitTrial(background, settings, box, logger) })
 
 	select {
 	case <-ctx.Done():
@@ -167,7 +180,7 @@ func newSender(settings config.Config, logger *slog.Logger, stdout io.Writer) ou
 		return sms.NewConsole(stdout)
 	}
 	callback := ""
-	if settings.PublicURL != "" {
+	if settings.PublicURL != "" && settings.AuthToken != "" { // which signs the callbacks
 		callback = settings.PublicURL + "/message_status"
 	}
 	twilio := sms.NewTwilio(settings.Account, settings.From, callback)
@@ -186,18 +199,36 @@ func newReader(settings config.Config, box *outbox.Outbox, logger *slog.Logger) 
 	})
 }
 
-// newServer returns a server that slow clients and endless headers do not hold
-// up.
+// newServer returns a server that slow clients, many of them and endless headers
+// do not hold up.
 func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	const slack = 4096 // net/http adds it to MaxHeaderBytes
-	return &http.Server{
+	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      15 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    64<<10 - slack,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	connections.Limit(server, connections.Most())
+	return server
+}
+
+// fitTrial learns from Twilio whether the account is a trial. The texts of a
+// trial's SMS must leave room for Twilio's words before them.
+func fitTrial(ctx context.Context, settings config.Config, box *outbox.Outbox, logger *slog.Logger) {
+	if settings.DryRun {
+		return
+	}
+	trial, err := sms.NewTwilio(settings.Account.WithToken(settings.AuthToken), "", "").IsTrial(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		logger.Info("whether the account is a trial is not known: texts leave no room for Twilio's words before them", "err", err)
+	case trial:
+		box.UseText(settings.Outbox.Text.ForTrial())
+		logger.Info("trial account: texts leave room for Twilio's words before them, and only verified phones get SMS")
 	}
 }
 

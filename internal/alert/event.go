@@ -31,6 +31,10 @@ const (
 	Other    Kind = "other"    // any other event of Event Streams, such as a sink's test event: no error
 )
 
+// TestEvent is the description of the test event that Twilio sends to a sink of
+// Event Streams, or check and connect to the server: an event of kind Other.
+const TestEvent = "com.twilio.eventstreams.test-event"
+
 // Level is the severity that Twilio gives an event.
 type Level string
 

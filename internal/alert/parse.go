@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -28,17 +29,26 @@ func ParseForm(fields url.Values, token string) (Event, error) {
 
 // ParseQuery reads a query or an encoded form as far as it can be read, where
 // url.ParseQuery gives up: a semicolon is text, and so is a percent sign
-// without two hexadecimal digits behind it.
+// without two hexadecimal digits behind it. It reads the first 1000 fields, where
+// Twilio sends some 30.
 func ParseQuery(s string) url.Values {
 	fields := make(url.Values)
+	n := 0
 	for pair := range strings.SplitSeq(s, "&") {
 		if name, value, _ := strings.Cut(pair, "="); pair != "" {
+			if n++; n > maxFields {
+				break
+			}
 			name = unescape(name)
 			fields[name] = append(fields[name], unescape(value))
 		}
 	}
 	return fields
 }
+
+// maxFields is how many fields of a query or form are read: strangers send
+// a million.
+const maxFields = 1000
 
 // unescape decodes what is encoded in a query, and leaves the rest as it is.
 func unescape(s string) string {
@@ -71,33 +81,59 @@ func ParseJSON(body []byte, token string) ([]Event, error) {
 		}
 		return []Event{event}, nil
 	}
-	var batch []json.RawMessage
-	if err := json.Unmarshal(body, &batch); err != nil {
-		return nil, fmt.Errorf("broken JSON: %w", err)
+	events, all, bad, err := readBatch(body)
+	if err != nil {
+		return nil, err
 	}
-	if len(batch) > maxEvents {
-		return nil, fmt.Errorf("%d events, more than the %d of a batch", len(batch), maxEvents)
+	if all == 0 {
+		return nil, errors.New("an empty array: expected CloudEvents")
 	}
-	events := make([]Event, 0, len(batch))
 	var problems []error
-	bad := 0
-	for i, raw := range batch {
-		event, err := parseObject(raw, "")
-		if err != nil {
-			if bad++; bad <= maxProblems {
-				problems = append(problems, fmt.Errorf("event %d of %d: %w", i+1, len(batch), err))
-			}
+	for _, b := range bad[:min(len(bad), maxProblems)] {
+		problems = append(problems, fmt.Errorf("event %d of %d: %w", b.place, all, b.err))
+	}
+	if len(bad) > maxProblems {
+		problems = append(problems, fmt.Errorf("and %d more bad events", len(bad)-maxProblems))
+	}
+	return events, errors.Join(problems...)
+}
+
+// badEvent is the place of an event in its batch, from 1 on, and what is wrong.
+type badEvent struct {
+	place int
+	err   error
+}
+
+// readBatch reads the good and the bad ones of all events in an array, one by
+// one: an array of a million numbers costs no more than its first.
+func readBatch(body []byte) (events []Event, all int, bad []badEvent, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	_, err = decoder.Token() // its bracket
+	var raw json.RawMessage
+	for err == nil && decoder.More() {
+		if all++; all > maxEvents {
+			return nil, 0, nil, fmt.Errorf("more than the %d events of a batch", maxEvents)
+		}
+		if err = decoder.Decode(&raw); err != nil {
+			break
+		}
+		event, wrong := parseObject(raw, "")
+		if wrong != nil {
+			bad = append(bad, badEvent{all, wrong})
 			continue
 		}
 		events = append(events, event)
 	}
-	if len(batch) == 0 {
-		return nil, errors.New("an empty array: expected CloudEvents")
+	if err == nil {
+		_, err = decoder.Token() // the other bracket
 	}
-	if bad > maxProblems {
-		problems = append(problems, fmt.Errorf("and %d more bad events", bad-maxProblems))
+	if err != nil {
+		return nil, 0, nil, fmt.Errorf("broken JSON: %w", err)
 	}
-	return events, errors.Join(problems...)
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, 0, nil, errors.New("broken JSON: it goes on after the array")
+	}
+	return events, all, bad, nil
 }
 
 const (

@@ -35,8 +35,7 @@ func HideNumbers(s string) string {
 			continue
 		case digits >= minNumber:
 			b.WriteString(s[done:i])
-			timeOfDay := i > 1 && s[i-1] == ':' && isDigit(s[i-2])
-			hideRun(&b, s[i:i+end], timeOfDay)
+			hideRun(&b, s[i:i+end], minutesBefore.MatchString(s[max(i-4, 0):i]))
 			done = i + end
 		}
 		i += end
@@ -122,7 +121,7 @@ func kindOf(r rune) kind {
 		return digit
 	case strings.ContainsRune("+(＋（", r):
 		return opener
-	case strings.ContainsRune(" ).-/_\t\u00a0·•‧∙．／）＿～~−", r),
+	case strings.ContainsRune(" ).-/_\t\r\n\u00a0·•‧∙．／）＿～~−", r),
 		r > unicode.MaxASCII && unicode.In(r, unicode.Pd, unicode.Zs, unicode.Cf, unicode.M):
 		return separator
 	}
@@ -162,12 +161,16 @@ func numberRun(s string) (end, digits int) {
 
 // readable matches dates and IP addresses, which can have as many digits as a
 // number.
-var readable = regexp.MustCompile(`\b(?:(?:19|20)\d\d([-./])(?:0?[1-9]|1[0-2])[-./](?:0?[1-9]|[12]\d|3[01])|` +
-	`(?:0?[1-9]|[12]\d|3[01])([-./])(?:0?[1-9]|[12]\d|3[01])[-./](?:19|20)\d\d|` +
-	`(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.)){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d))\b`)
+var readable = regexp.MustCompile(`(?:19|20)\d\d[-./](?:1[0-2]|0?[1-9])[-./](?:3[01]|[12]\d|0?[1-9])|` +
+	`(?:3[01]|[12]\d|0?[1-9])[-./](?:3[01]|[12]\d|0?[1-9])[-./](?:19|20)\d\d|` +
+	`(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)[.]){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)`)
 
-// seconds matches the end of a time of day.
-var seconds = regexp.MustCompile(`^[0-5]\d[.]\d+`)
+// minutesBefore and seconds match what stands before the seconds of a time of
+// day, and these with a fraction.
+var (
+	minutesBefore = regexp.MustCompile(`(?:^|[^0-9])[0-5]\d:$`)
+	seconds       = regexp.MustCompile(`^[0-5]\d[.]\d+`)
+)
 
 // hideRun writes a run of digits and separators, with "(number)" for each part
 // that may be a number.
@@ -183,9 +186,17 @@ func hideRun(b *strings.Builder, run string, timeOfDay bool) {
 			at = []int{len(run), len(run)}
 		}
 		part := run[:at[0]]
-		if end, digits := numberRun(strings.TrimLeft(part, " ).-/_")); digits >= minNumber && !allCodes(part) {
-			start := len(part) - len(strings.TrimLeft(part, " ).-/_"))
-			part = part[:start] + "(number)" + part[start+end:]
+		for part != "" {
+			k, size := pieceOf(part)
+			if k != separator {
+				break
+			}
+			b.WriteString(part[:size])
+			part = part[size:]
+		}
+		if end, digits := numberRun(part); digits >= minNumber && !allCodes(part) {
+			b.WriteString("(number)")
+			part = part[end:]
 		}
 		b.WriteString(part)
 		b.WriteString(run[at[0]:at[1]])
@@ -193,11 +204,12 @@ func hideRun(b *strings.Builder, run string, timeOfDay bool) {
 	}
 }
 
-// standsAlone reports whether s[start:end] is not a part of something longer
-// with the same separator, as 1.2.3.4 is in 1.2.3.4.5.
+// standsAlone reports whether s[start:end] is not a part of something longer: of
+// more digits, or with the same separator, as 1.2.3.4 is in 1.2.3.4.5.
 func standsAlone(s string, start, end int) bool {
-	mark := s[start+strings.IndexFunc(s[start:end], func(r rune) bool { return r < '0' || r > '9' })]
-	return (start < 2 || s[start-1] != mark && s[start-1] != '+') && (end+1 >= len(s) || s[end] != mark)
+	mark := s[start+strings.IndexAny(s[start:end], "-./")]
+	longer := func(c byte) bool { return isDigit(c) || c == mark || c == '+' }
+	return (start == 0 || !longer(s[start-1])) && (end == len(s) || s[end] == '+' || !longer(s[end]))
 }
 
 // allCodes reports whether s consists of Twilio's error codes, perhaps with an

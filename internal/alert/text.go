@@ -35,6 +35,7 @@ type Text struct {
 	limit    int  // septets of GSM-7
 	ucs2     bool // its own words have no GSM-7 form
 	custom   bool // the user's, not the recipe's
+	trial    bool // Twilio puts TrialPrefix before it
 }
 
 // placeholder matches the name of a value in a template. A brace without its
@@ -85,6 +86,24 @@ func ParseText(s string) (Text, error) {
 		return Text{}, fmt.Errorf("too long by %d characters, beside the description: shorten its words", over)
 	}
 	return text, nil
+}
+
+// ForTrial returns the text for a trial account: with TrialPrefix before it, each
+// SMS fits in one segment of GSM-7, or Twilio would refuse it (30044). Prefix and
+// link alone exceed a segment of UCS-2: words without GSM-7 letters give way, a
+// description to the name of the code, and those of ALERT_TEXT to the default text.
+func (t Text) ForTrial() Text {
+	if t.ucs2 {
+		t = DefaultText()
+	}
+	t.limit, t.trial = oneSegment-len(TrialPrefix), true
+	return t
+}
+
+// brief returns the shortest text that names the error.
+func (t Text) brief() Text {
+	t.template, t.custom = "{level}: {code} {description} {count} {link}", false
+	return t
 }
 
 // dated returns a text that says when the event was, if t does not.
@@ -138,14 +157,19 @@ func (t Text) write(e Event, d Decision, later bool) string {
 			return s
 		}
 	}
-	s, _ := t.encode(e, counts, later)
+	s, ok := t.encode(e, counts, later)
+	if !ok && t.trial {
+		s, _ = t.brief().encode(e, counts, later)
+	}
 	return s
 }
 
 // encode fills the text, and reports whether it fits.
 func (t Text) encode(e Event, counts []Count, later bool) (string, bool) {
 	values := t.values(e, counts, later)
-	if t.ucs2 || foreign(values["description"]) {
+	if t.trial && foreign(values["description"]) {
+		values["description"] = e.Name()
+	} else if t.ucs2 || foreign(values["description"]) {
 		if s, ok := t.fit(maps.Clone(values), ucs2()); ok {
 			return s, true
 		}
@@ -253,7 +277,8 @@ type CodeCount struct {
 }
 
 // HeldText writes the SMS that tells of alerts held back since a time: how
-// many, and the most frequent codes.
+// many, and the most frequent codes. It fits in one segment also with TrialPrefix
+// before it.
 func HeldText(counts []CodeCount, since time.Time) Words {
 	counts = slices.Clone(counts)
 	slices.SortFunc(counts, func(a, b CodeCount) int {
@@ -289,7 +314,11 @@ func HeldText(counts []CodeCount, since time.Time) Words {
 		noun = "alert"
 	}
 	write := func(layout string) string {
-		return fmt.Sprintf("%d %s held back since %s%s %s", all, noun, since.UTC().Format(layout), list, IndexLink)
+		s := fmt.Sprintf("%d %s held back since %s%s", all, noun, since.UTC().Format(layout), list)
+		if linked := s + " " + IndexLink; len(TrialPrefix+linked) <= oneSegment {
+			return linked
+		}
+		return s
 	}
 	return Words{Now: write("15:04 UTC"), Later: write(minutes), Until: Daily.End(since)}
 }

@@ -387,17 +387,65 @@ func TestHeldText(t *testing.T) {
 			t.Parallel()
 			words := HeldText(tt.counts, tt.since)
 			got := words.Now
-			if want := tt.want + " https://www.twilio.com/docs/api/errors"; got != want {
+			want := tt.want
+			if tt.name != "a storm" { // too long beside the prefix of a trial account
+				want += " https://www.twilio.com/docs/api/errors"
+			}
+			if got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
-			checkSMS(t, got, 160)
-			checkSMS(t, words.Later, 160)
+			checkSMS(t, got, 122)
+			checkSMS(t, words.Later, 122)
 			if later := strings.Replace(got, "14:05", "2026-11-23 14:05", 1); words.Later != later {
 				t.Errorf("got, on another day, %s\nwant %s", words.Later, later)
 			}
 			if want := time.Date(2026, time.November, 24, 0, 0, 0, 0, time.UTC); !words.Until.Equal(want) {
 				t.Errorf("the time without a date is true until %s, want %s", words.Until, want)
 			}
+		})
+	}
+}
+
+// On a trial account every alert fits in one segment of GSM-7 beside Twilio's
+// prefix: Twilio refuses what does not.
+func TestTrial(t *testing.T) {
+	t.Parallel()
+	const link = "https://www.twilio.com/docs/api/errors/11200"
+	japanese := counted(count(1, Daily))
+	japanese.Event.Description = "ウェブフックが失敗しました"
+	unnamed := japanese
+	unnamed.Event.Code = "999999"
+	long := counted(count(1, Daily))
+	long.Event.Description = strings.Repeat("Bad Gateway ", 40)
+	late := counted(count(1, Daily))
+	late.later = true
+	lateAlarm := alarm(t, "ErrorCode", "11200", "CurrentValue", "999999", "TimePeriod", "FIFTEEN_MINS", "Log", "warning")
+	lateAlarm.Event.Time, lateAlarm.later = aTuesday, true
+	for _, tt := range []struct {
+		name, text string
+		of         told
+		want       string
+	}{
+		{"short", "", counted(count(1, Daily)), "An error on your Twilio app occurred! 11200 Bad Gateway (1st today) " + link},
+		{"a long description is cut", "", long, "An error on your Twilio app occurred! 11200 Bad Gateway Bad Ga... (1st today) " + link},
+		{"Japanese gives way to the name", "", japanese, "An error on your Twilio app occurred! 11200 HTTP retrieval fai... (1st today) " + link},
+		{"Japanese without a name goes", "", unnamed, "An error on your Twilio app occurred! 999999 (1st today) https://www.twilio.com/docs/api/errors/999999"},
+		{"late", "", late, "An error on your Twilio app occurred! 11200 (1st of 2022-08-09, at 16:51 UTC) " + link},
+		{"a late alarm", "", lateAlarm, "A warning: 11200 HTTP retr... (999999 in 15 minutes, at 2022-08-09 16:51 UTC) " + link},
+		{"the user's words", "Shop: {description}", counted(count(1, Daily)), "Shop: Bad Gateway " + link},
+		{"too many words of the user's", strings.Repeat("word ", 30) + "{code}", counted(count(1, Daily)), "An error: 11200 Bad Gateway (1st today) " + link},
+		{"words of the user's without GSM-7 letters", "エラー {code}", counted(count(1, Daily)), "An error on your Twilio app occurred! 11200 Bad Gateway (1st today) " + link},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			text, err := ParseText(tt.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tt.of.in(text.ForTrial()); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			checkSMS(t, tt.of.in(text.ForTrial()), 122)
 		})
 	}
 }

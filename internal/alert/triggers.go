@@ -149,7 +149,7 @@ func ParseTriggers(s string) (Triggers, error) {
 			}
 		}
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("rule %q: %w", strings.TrimSpace(rule), err))
+			mistakes = append(mistakes, fmt.Errorf("rule %.30q: %w", strings.TrimSpace(rule), err))
 			continue
 		}
 		triggers.Rules = append(triggers.Rules, trigger)

@@ -1,14 +1,12 @@
 package command
 
 import (
-	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -25,8 +23,42 @@ const testText = "Test by twilio-error-sms: this phone gets alerts of Twilio err
 type checker struct {
 	settings config.Config
 	twilio   *sms.Twilio
+	box      *outbox.Outbox // nil if it cannot be opened
 	out      io.Writer
 	bad      int
+}
+
+// newChecker reads the settings, and writes a line for each that is wrong.
+func newChecker(getenv func(string) string, stdout io.Writer) (*checker, error) {
+	settings, err := config.Load(getenv)
+	if err != nil {
+		for problem := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(stdout, "bad   %s\n", problem)
+		}
+		return nil, errors.New("the settings are wrong: fix them, then try again")
+	}
+	callback := ""
+	if settings.PublicURL != "" {
+		callback = settings.PublicURL + "/message_status"
+	}
+	return &checker{settings: settings, twilio: sms.NewTwilio(settings.Account, settings.From, callback), out: stdout}, nil
+}
+
+// openOutbox opens the outbox, if that is possible.
+func (c *checker) openOutbox(ctx context.Context) error {
+	var err error
+	if c.box, err = outbox.Visit(ctx, c.settings.DatabaseURL); err != nil {
+		return fmt.Errorf("%w; set DATABASE_URL to a file in a folder that the server may write, or to a Postgres that runs", err)
+	}
+	return nil
+}
+
+// close closes the outbox.
+func (c *checker) close() error {
+	if c.box == nil {
+		return nil
+	}
+	return c.box.Close()
 }
 
 // warning is an error that does not make check fail.
@@ -61,27 +93,31 @@ func Check(ctx context.Context, args []string, getenv func(string) string, stdou
 	if done, err := parse(flags, args, 0, stdout); done || err != nil {
 		return err
 	}
-	settings, err := config.Load(getenv)
+	c, err := newChecker(getenv, stdout)
 	if err != nil {
-		for problem := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(stdout, "bad   %s\n", problem)
-		}
-		return errors.New("the settings are wrong: fix them, then check again for the rest")
+		return err
 	}
-	if *send && settings.DryRun {
+	if *send && c.settings.DryRun {
 		return errors.New("-send: a dry run sends nothing; set DRY_RUN=false")
 	}
-	c := &checker{settings: settings, twilio: sms.NewTwilio(settings.Account, settings.From, ""), out: stdout}
 	c.report("settings", nil)
 	c.report("outbox", c.outbox(ctx))
-	if c.phones(ctx) && *send {
+	usable := c.phones(ctx)
+	if usable && *send {
 		c.send(ctx, *wait)
 	}
 	c.report("PUBLIC_URL", c.publicURL(ctx))
+	if c.settings.PublicURL != "" {
+		fmt.Fprintf(stdout, "      the URL for the Debugger webhook: %s#rc=3&rp=all\n      the URL for Alarms: %[1]s\n", c.webhookURL())
+		if usable {
+			c.streams(ctx)
+		}
+	}
+	err = c.close()
 	if c.bad > 0 {
 		return errors.New("something is bad: fix it, then check again")
 	}
-	return nil
+	return err
 }
 
 // phones reports on the account, ALERT_FROM and ALERT_TO, and returns whether
@@ -97,21 +133,17 @@ func (c *checker) phones(ctx context.Context) bool {
 	}
 	c.report("ALERT_FROM", c.from(ctx))
 	for _, to := range c.settings.Outbox.Recipients {
-		c.report("ALERT_TO "+alert.Mask(to), c.to(ctx, to, state.Type == "Trial"))
+		c.report("ALERT_TO "+alert.Mask(to), c.to(ctx, to, state.Trial()))
 	}
 	return true
 }
 
-// outbox tries to write to the outbox.
+// outbox opens the outbox and tries to write to it.
 func (c *checker) outbox(ctx context.Context) error {
-	box, err := outbox.Open(ctx, c.settings.DatabaseURL, outbox.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return fmt.Errorf("%w; set DATABASE_URL to a file in a folder that the server may write, or to a Postgres that runs", err)
-	}
-	health := box.Health(ctx)
-	if err := box.Close(); err != nil {
+	if err := c.openOutbox(ctx); err != nil {
 		return err
 	}
+	health := c.box.Health(ctx)
 	if health.Problem != "" {
 		return fmt.Errorf("%s; the server's log tells more", health.Problem)
 	}
@@ -131,14 +163,16 @@ func (c *checker) account(ctx context.Context) (sms.AccountState, error) {
 		if c.settings.AuthToken == "" {
 			return sms.AccountState{}, warning("standard API keys may not read it, so a trial account is not recognized")
 		}
-		account.User, account.Password = account.SID, c.settings.AuthToken
 	}
-	state, err := sms.NewTwilio(account, "", "").AccountState(ctx)
+	state, err := sms.NewTwilio(account.WithToken(c.settings.AuthToken), "", "").AccountState(ctx)
 	if err != nil {
 		return state, withRemedy(err, "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN again from the Console's first page, not the test credentials")
 	}
 	if state.Status != "active" {
 		return state, fmt.Errorf("it is %s; the Console says why", state.Status)
+	}
+	if state.Trial() {
+		return state, warning("it texts verified phones only, 50 messages a day, each after Twilio's own words; upgrade it in the Console to lift that")
 	}
 	return state, nil
 }
@@ -220,19 +254,22 @@ func (c *checker) to(ctx context.Context, to string, trial bool) error {
 	return nil
 }
 
-// send sends a test SMS to each recipient and reports whether it is delivered.
+// send sends a test SMS to each recipient, as an alert is sent, and reports whether it is delivered.
 func (c *checker) send(ctx context.Context, wait time.Duration) {
 	deadline := time.Now().Add(wait)
 	sids := make([]string, len(c.settings.Outbox.Recipients))
 	errs := make([]error, len(c.settings.Outbox.Recipients))
 	for i, to := range c.settings.Outbox.Recipients {
-		sids[i], errs[i] = c.twilio.Send(ctx, alert.SMS{To: to, Body: testText})
+		test := alert.SMS{ID: "check-" + rand.Text(), To: to, Body: testText}
+		if sids[i], errs[i] = c.twilio.Send(ctx, test); errs[i] == nil && c.box != nil {
+			errs[i] = c.box.Own(ctx, sids[i], test.ID)
+		}
 	}
 	for i, to := range c.settings.Outbox.Recipients {
-		if errs[i] != nil {
-			errs[i] = withRemedy(errs[i], "see "+alert.IndexLink)
-		} else {
+		if errs[i] == nil {
 			errs[i] = c.delivery(ctx, sids[i], deadline)
+		} else if failure, ok := errors.AsType[*alert.SendError](errs[i]); ok {
+			errs[i] = withRemedy(errs[i], "see "+alert.Event{Code: failure.Code}.Link())
 		}
 		c.report("SMS to "+alert.Mask(to), errs[i])
 	}
@@ -250,43 +287,8 @@ func (c *checker) delivery(ctx context.Context, sid string, deadline time.Time) 
 		case d.Status == "undelivered", d.Status == "failed":
 			event := alert.Event{Code: d.Code}
 			return fmt.Errorf("%s, error %s %s; see %s", d.Status, d.Code, event.Name(), event.Link())
-		case !time.Now().Before(deadline):
+		case !sleep(ctx, deadline):
 			return warning(fmt.Sprintf("still %s; not every carrier reports a delivery, look at the phone", d.Status))
 		}
-		time.Sleep(min(time.Second, time.Until(deadline)))
 	}
-}
-
-// publicURL asks the running server for its health, at the address that Twilio
-// uses.
-func (c *checker) publicURL(ctx context.Context) error {
-	if c.settings.PublicURL == "" {
-		if c.settings.DryRun || !c.settings.Unsigned {
-			return warning("missing, so that no webhook of Twilio arrives")
-		}
-		return warning("missing; whoever reaches the port can make the phones ring")
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.settings.PublicURL+"/healthz", nil)
-	if err != nil {
-		return err
-	}
-	// Not with a client, since it follows redirects and webhooks do not survive them.
-	response, err := http.DefaultTransport.RoundTrip(request)
-	if err != nil {
-		return fmt.Errorf("%w; start the server, and see that the name leads to it, with a valid certificate", err)
-	}
-	defer response.Body.Close()
-	line, _ := bufio.NewReader(io.LimitReader(response.Body, 1024)).ReadString('\n') // an empty line is wrong too
-	line = strings.TrimSpace(line)
-	switch {
-	case response.StatusCode == http.StatusOK && line == "ok":
-		return nil
-	case response.StatusCode/100 == 3:
-		return fmt.Errorf("it redirects to %s, and webhooks lose their fields on the way; set the final address", response.Header.Get("Location"))
-	case response.StatusCode == http.StatusServiceUnavailable:
-		return fmt.Errorf("the server is not well: %s; its log tells more", line)
-	}
-	return fmt.Errorf("something else than this server answers /healthz: %s; see that name and proxy lead to it, path included", response.Status)
 }

@@ -13,7 +13,7 @@ import (
 func TestManuals(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string]func(context.Context, []string, func(string) string, io.Writer, io.Writer) error{
-		"check": Check, "healthcheck": Healthcheck, "mock": Mock, "silence": Silence,
+		"check": Check, "connect": Connect, "healthcheck": Healthcheck, "mock": Mock, "silence": Silence,
 	} {
 		var manual strings.Builder
 		noSettings := func(string) string { return "" }

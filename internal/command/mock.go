@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/config"
@@ -22,10 +21,8 @@ import (
 // mocker posts mock notifications.
 type mocker struct {
 	kind, code, description, level string
-
-	target string // where to post
-	signed string // the address that Twilio would have been given
-	token  string // signs, or is empty
+	n                              int
+	aim
 }
 
 // Mock posts mock notifications to a server and prints its answers, or prints
@@ -38,20 +35,20 @@ func Mock(ctx context.Context, args []string, getenv func(string) string, stdout
 	flags.StringVar(&m.code, "code", "11200", "Twilio's error `code`, may be empty")
 	flags.StringVar(&m.description, "description", "", "`text` that says what happened (default the code's name)")
 	flags.StringVar(&m.level, "level", "error", "`level` of it: error or warning")
-	n := flags.Int("n", 1, "`number` of notifications, each of them news")
+	flags.IntVar(&m.n, "n", 1, "`number` of notifications, each of them news")
 	curl := flags.Bool("curl", false, "post nothing, print the curl line that would")
 	if done, err := parse(flags, args, 1, stdout); done || err != nil {
 		return err
 	}
-	if err := errors.Join(m.validate(), m.aim(flags.Args(), getenv)); err != nil {
+	if err := errors.Join(m.validate(), m.take(flags.Args(), getenv)); err != nil {
 		return err
 	}
 	deliver := m.send
 	if *curl {
 		deliver = func(_ context.Context, n notification) (string, error) { return n.curl(), nil }
 	}
-	showProgress := *n > 1 && isTerminal(stderr)
-	for i := range *n {
+	showProgress := m.n > 1 && isTerminal(stderr)
+	for i := range m.n {
 		answer, err := deliver(ctx, m.newNotification())
 		if err != nil {
 			return err
@@ -60,7 +57,7 @@ func Mock(ctx context.Context, args []string, getenv func(string) string, stdout
 			return err
 		}
 		if showProgress { // the next answer overwrites it
-			fmt.Fprintf(stderr, "%d of %d\r", i+1, *n)
+			fmt.Fprintf(stderr, "%d of %d\r", i+1, m.n)
 		}
 	}
 	if showProgress {
@@ -86,12 +83,15 @@ func (m *mocker) validate() error {
 	if m.level != "error" && m.level != "warning" {
 		return fmt.Errorf("-level: expected error or warning, got %q", m.level)
 	}
+	if m.n < 1 {
+		return fmt.Errorf("-n: expected at least 1, got %d", m.n)
+	}
 	m.description = cmp.Or(m.description, alert.Event{Code: m.code}.Name())
 	return nil
 }
 
-// aim settles where to post, and for which address to sign.
-func (m *mocker) aim(args []string, getenv func(string) string) error {
+// take takes aim: where to post, and for which address to sign.
+func (m *mocker) take(args []string, getenv func(string) string) error {
 	server, err := config.LoadServer(getenv)
 	if err != nil {
 		return err
@@ -124,33 +124,14 @@ func (m *mocker) aim(args []string, getenv func(string) string) error {
 
 // send posts n and returns the server's answer.
 func (m *mocker) send(ctx context.Context, n notification) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, strings.NewReader(n.body))
-	if err != nil {
-		return "", err
-	}
-	request.Header.Set("Content-Type", n.contentType)
-	if n.signature != "" {
-		request.Header.Set("X-Twilio-Signature", n.signature)
-	}
-	// Twilio would follow a redirect, and lose the fields.
-	client := http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	response, err := client.Do(request)
+	response, answer, err := n.post(ctx)
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return "", fmt.Errorf("nothing listens at %s: start the server, or name its URL: %w", request.URL.Host, err)
+		return "", fmt.Errorf("%w; start the server, or name its URL", err)
 	}
-	if err != nil {
-		return "", err
+	if err == nil && response.StatusCode/100 != 2 {
+		err = fmt.Errorf("the server answered %s: %s%s", response.Status, answer, m.causes(response))
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
-	if err != nil {
-		return "", fmt.Errorf("reading the server's answer: %w", err)
-	}
-	answer := strings.TrimSpace(string(body))
-	if response.StatusCode/100 != 2 {
-		return "", fmt.Errorf("the server answered %s: %s%s", response.Status, answer, m.causes(response))
-	}
-	return answer, nil
+	return answer, err
 }
 
 // causes returns the likely causes of a refusal, "" if the answer says enough.

@@ -1,15 +1,21 @@
 package command
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/signature"
 )
 
@@ -23,19 +29,23 @@ type notification struct {
 	url, contentType, signature, body string
 }
 
-// newNotification returns the next notification, with fresh SIDs.
-func (m *mocker) newNotification() notification {
-	if m.kind == "stream" {
-		body := m.stream()
-		hash := sha256.Sum256([]byte(body))
-		query := "bodySHA256=" + hex.EncodeToString(hash[:])
-		return notification{addQuery(m.target, query), "application/json", m.sign(addQuery(m.signed, query), nil), body}
-	}
-	form := m.alarm()
-	if m.kind == "debugger" {
-		form = m.debugger()
-	}
-	return notification{m.target, "application/x-www-form-urlencoded", m.sign(m.signed, form), form.Encode()}
+// aim is where notifications go.
+type aim struct {
+	target string // where to post
+	signed string // the address that Twilio would have been given
+	token  string // signs, or is empty
+}
+
+// form returns the notification of a form.
+func (a aim) form(form url.Values) notification {
+	return notification{a.target, "application/x-www-form-urlencoded", a.sign(a.signed, form), form.Encode()}
+}
+
+// json returns the notification of a JSON body, with its hash in the query.
+func (a aim) json(body string) notification {
+	hash := sha256.Sum256([]byte(body))
+	query := "bodySHA256=" + hex.EncodeToString(hash[:])
+	return notification{addQuery(a.target, query), "application/json", a.sign(addQuery(a.signed, query), nil), body}
 }
 
 func addQuery(address, query string) string {
@@ -46,11 +56,49 @@ func addQuery(address, query string) string {
 }
 
 // sign returns what X-Twilio-Signature says, or "" without a token.
-func (m *mocker) sign(address string, form url.Values) string {
-	if m.token == "" {
+func (a aim) sign(address string, form url.Values) string {
+	if a.token == "" {
 		return ""
 	}
-	return signature.Sign(m.token, address, form)
+	return signature.Sign(a.token, address, form)
+}
+
+// post posts n, and returns the answer and the beginning of its body. It does
+// not follow a redirect: Twilio would, and lose the fields.
+func (n notification) post(ctx context.Context) (*http.Response, string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, strings.NewReader(n.body))
+	if err != nil {
+		return nil, "", err
+	}
+	request.Header.Set("Content-Type", n.contentType)
+	if n.signature != "" {
+		request.Header.Set("X-Twilio-Signature", n.signature)
+	}
+	client := http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	if address, ok := errors.AsType[*url.Error](err); ok {
+		err = address.Err // the address is long, and known
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("posting to %s: %w", request.URL.Host, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the server's answer: %w", err)
+	}
+	return response, strings.TrimSpace(string(body)), nil
+}
+
+// newNotification returns the next notification, with fresh SIDs.
+func (m *mocker) newNotification() notification {
+	switch m.kind {
+	case "stream":
+		return m.json(m.stream())
+	case "debugger":
+		return m.form(m.debugger())
+	}
+	return m.form(m.alarm())
 }
 
 // alarm returns the form of an Alarm or of its ancestor, the App Monitor
@@ -124,6 +172,20 @@ func (m *mocker) stream() string {
 			"error_code":         m.code,
 			"payload":            jsonText(map[string]any{"error_code": code, "message": m.description}),
 		},
+	}})
+}
+
+// testEvent returns the test event that Twilio posts to a sink of Event Streams.
+func testEvent(account string) string {
+	return jsonText([]any{map[string]any{
+		"specversion":     "1.0",
+		"type":            alert.TestEvent,
+		"source":          "Sink",
+		"id":              account,
+		"dataschema":      "https://events-schemas.twilio.com/EventStreams.TestSink/1.json",
+		"datacontenttype": "application/json",
+		"time":            timestamp(),
+		"data":            map[string]string{"test_id": rand.Text()},
 	}})
 }
 

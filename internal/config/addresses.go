@@ -1,9 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,14 +22,14 @@ type Server struct {
 
 // LoadServer reads how to reach the server, and no other settings.
 func LoadServer(getenv func(string) string) (Server, error) {
-	r := &reader{getenv: getenv}
-	server := Server{LocalURL: localURL(r.addr()), PublicURL: r.url("PUBLIC_URL"), AuthToken: r.authToken()}
+	r := newReader(getenv)
+	server := Server{LocalURL: localURL(r.addr()), PublicURL: r.publicURL(), AuthToken: r.authToken()}
 	return server, errors.Join(r.problems...)
 }
 
 // LocalURL reads the server's address on this machine, and no other settings.
 func LocalURL(getenv func(string) string) (string, error) {
-	r := &reader{getenv: getenv}
+	r := newReader(getenv)
 	address := localURL(r.addr())
 	return address, errors.Join(r.problems...)
 }
@@ -41,18 +43,36 @@ func localURL(addr string) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// addr reads where the public listener listens.
+// addr reads where the public listener listens: by default on loopback, and on
+// all interfaces where a platform sets PORT.
 func (r *reader) addr() string {
-	addr := r.text("ADDR", "127.0.0.1:8080")
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		r.wrong("ADDR", "expected host:port such as 127.0.0.1:8080 or :8080, got %q", addr)
+	addr, port := r.text("ADDR", ""), r.text("PORT", "")
+	switch {
+	case addr == "" && port == "":
+		return "127.0.0.1:8080"
+	case addr == "":
+		addr = ":" + port
 	}
-	port = r.text("PORT", port)
-	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		r.wrong("PORT", "expected a port of up to 65535, got %q", port)
+	host, own, err := net.SplitHostPort(addr)
+	if err != nil || !isPort(own) && port == "" {
+		r.expected("ADDR", "host:port such as 127.0.0.1:8080 or :8080", addr)
 	}
-	return net.JoinHostPort(host, port)
+	if port != "" && !isPort(port) {
+		r.expected("PORT", "a port of up to 65535 such as 8080", port)
+	}
+	return net.JoinHostPort(host, cmp.Or(port, own))
+}
+
+func isPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// onLoopback reports whether only this machine reaches the listener at addr.
+func onLoopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // admin checks that strangers cannot read the operator's page.
@@ -60,44 +80,80 @@ func (r *reader) admin(c Config) {
 	if c.AdminAddr == "" {
 		return
 	}
-	host, _, err := net.SplitHostPort(c.AdminAddr)
-	if err != nil {
-		r.wrong("ADMIN_ADDR", "expected host:port such as 127.0.0.1:9090, got %q", c.AdminAddr)
-		return
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) && c.AdminPassword == "" {
+	if _, port, err := net.SplitHostPort(c.AdminAddr); err != nil || !isPort(port) {
+		r.expected("ADMIN_ADDR", "host:port such as 127.0.0.1:9090", c.AdminAddr)
+	} else if !onLoopback(c.AdminAddr) && c.AdminPassword == "" {
 		r.wrong("ADMIN_PASSWORD", "missing; ADMIN_ADDR is not on loopback, so the page must ask for a password")
 	}
 }
 
+// authToken reads TWILIO_AUTH_TOKEN.
 func (r *reader) authToken() string {
-	return r.matching("TWILIO_AUTH_TOKEN", secret, "letters and digits only")
+	token := r.matching("TWILIO_AUTH_TOKEN", secret, "letters and digits only; copy it again from the Console's first page")
+	if accountSID.MatchString(token) {
+		r.wrong("TWILIO_AUTH_TOKEN", "this is the account's SID; the token stands below it on the Console's first page")
+	}
+	return token
 }
 
-// url reads the address of a server; nil if it is not set or wrong.
+// url reads the address of a server, nil if it is not set or wrong. An error
+// repeats host and path only: the rest may be secret.
 func (r *reader) url(name string) *url.URL {
 	value := r.text(name, "")
 	if value == "" {
 		return nil
 	}
+	bare := !strings.Contains(value, "://")
+	if bare {
+		value = "https://" + value
+	}
 	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		r.wrong(name, "expected an address such as https://alerts.example.com, without user, query or #")
+	if err != nil || u.Hostname() == "" || bare && !strings.Contains(u.Host, ".") {
+		r.wrong(name, "expected an address such as https://alerts.example.com")
 		return nil
 	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	clean := &url.URL{Scheme: "https", Host: u.Host, Path: strings.TrimRight(u.Path, "/"), RawPath: strings.TrimRight(u.RawPath, "/")}
+	if u.Scheme == "http" {
+		clean.Scheme = u.Scheme
+	}
+	path := clean.Path
+	for _, route := range []string{"/error_trigger", "/message_status"} {
+		clean.Path = strings.TrimRight(strings.TrimSuffix(clean.Path, route), "/")
+	}
+	if bare || u.Scheme != clean.Scheme || path != clean.Path || u.User != nil || strings.ContainsAny(value, "?#") {
+		r.wrong(name, "expected an address with https:// before it, without user, query, # and the route that Twilio's requests add; write %s", clean)
+		return nil
+	}
+	return clean
+}
+
+// publicURL reads PUBLIC_URL, nil if it is not set or wrong.
+func (r *reader) publicURL() *url.URL {
+	const name = "PUBLIC_URL"
+	u := r.url(name)
+	if u == nil {
+		return nil
+	}
+	switch host := u.Hostname(); {
+	case strings.Trim(u.EscapedPath(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "":
+		r.expected(name, "a path of letters, digits and -._~ only", u.Path)
+		return nil
+	case strings.Contains(host, "_"):
+		r.wrong(name, "Twilio refuses a host with an underscore; write a name of this server with - instead")
+		return nil
+	case !isPublic(host):
+		r.warn(name, "Twilio cannot reach %s; write the address that the internet has for this server, of a proxy or a tunnel such as ngrok", host)
+	case u.Scheme == "http":
+		r.warn(name, "http:// lets strangers on the way read your errors; write https://%s%s, if something before this server speaks TLS", u.Host, u.Path)
+	}
 	return u
 }
 
-// publicURL reads PUBLIC_URL.
-func (r *reader) publicURL() string {
-	u := r.url("PUBLIC_URL")
-	if u == nil {
-		return ""
+// isPublic reports whether a host may be reached from the internet.
+func isPublic(host string) bool {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsGlobalUnicast() && !ip.IsPrivate()
 	}
-	if strings.Trim(u.Path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "" {
-		r.wrong("PUBLIC_URL", "expected a path of letters, digits and -._~ only, got %q", u.Path)
-		return ""
-	}
-	return u.String()
+	dot := strings.LastIndexByte(strings.TrimSuffix(host, "."), '.')
+	return dot > 0 && !slices.Contains([]string{"local", "localhost", "internal", "lan", "home", "test"}, strings.ToLower(host[dot+1:]))
 }

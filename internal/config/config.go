@@ -14,6 +14,7 @@ import (
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/outbox"
+	"twilio-error-sms/internal/signature"
 	"twilio-error-sms/internal/sms"
 )
 
@@ -30,8 +31,8 @@ type Config struct {
 	From string
 	// PublicURL is PUBLIC_URL without a slash at its end, or empty.
 	PublicURL string
-	// Tokens sign webhooks: TWILIO_AUTH_TOKEN and WEBHOOK_AUTH_TOKENS.
-	Tokens []string
+	// WebhookTokens sign webhooks besides AuthToken: WEBHOOK_AUTH_TOKENS.
+	WebhookTokens []signature.Token
 	// Unsigned lets anybody post: ALLOW_UNSIGNED or DRY_RUN without PUBLIC_URL.
 	Unsigned bool
 	// DryRun is DRY_RUN: SMS are printed, not sent.
@@ -53,36 +54,33 @@ type Config struct {
 	PollEvery time.Duration
 	// LogLevel is LOG_LEVEL.
 	LogLevel slog.Level
+
+	warnings []string
 }
+
+// Warnings says of settings that are probably not what was meant, what to write
+// instead. They hold no secret.
+func (c Config) Warnings() []string { return c.warnings }
 
 // redeliveries is how long Event Streams may deliver the same event again (4 h),
 // and an hour for the limit of SMS.
 const redeliveries = 5 * time.Hour
 
-// dryRunRecipient stands for a phone in a dry run without ALERT_TO. It is one
-// of the numbers that Twilio keeps for tests.
-const dryRunRecipient = "+15005550006"
-
 var (
 	accountSID = regexp.MustCompile(`^AC[0-9a-f]{32}$`)
-	secret     = regexp.MustCompile(`^[A-Za-z0-9]+$`)
-	phone      = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
-	channel    = regexp.MustCompile(`^[a-z]+:[^\s,]+$`)
-	// sender is a number, a short code, a messaging service, a channel address
-	// or a name of up to 11 characters.
-	sender = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|[0-9]{5,6}|MG[0-9a-f]{32}|[a-z]+:[^\s,]+|[0-9 ]{0,10}[A-Za-z][A-Za-z0-9 ]{0,10})$`)
+	secret     = regexp.MustCompile(`^[A-Za-z0-9]+$`)        // twilio-go refuses others
+	place      = regexp.MustCompile(`^(?i)[a-z0-9-]{1,30}$`) // becomes part of a host
 )
 
 // Load reads the settings. Its error holds all that is wrong with them, a line
 // for each.
 func Load(getenv func(string) string) (Config, error) {
-	r := &reader{getenv: getenv}
+	r := newReader(getenv)
 	c := Config{
 		DryRun:        r.bool("DRY_RUN"),
 		Unsigned:      r.bool("ALLOW_UNSIGNED"),
-		PublicURL:     r.publicURL(),
 		AdminAddr:     r.text("ADMIN_ADDR", ""),
-		AdminPassword: getenv("ADMIN_PASSWORD"),
+		AdminPassword: r.text("ADMIN_PASSWORD", ""),
 		DatabaseURL:   r.text("DATABASE_URL", "sqlite:alerts.db"),
 		Outbox: outbox.Options{
 			GiveUpAfter: r.duration("GIVE_UP_AFTER", "24h", time.Minute),
@@ -91,35 +89,40 @@ func Load(getenv func(string) string) (Config, error) {
 		PollEvery: r.duration("POLL_EVERY", "", 10*time.Second),
 	}
 	if c.Outbox.KeepFor < c.Outbox.GiveUpAfter+redeliveries {
-		r.wrong("KEEP_FOR", "must be at least GIVE_UP_AFTER and %s, or what is still on its way is forgotten", redeliveries)
+		r.wrong("KEEP_FOR", "must be at least GIVE_UP_AFTER and %s, or what is still on its way is forgotten; write %s or more", short(redeliveries), short(c.Outbox.GiveUpAfter+redeliveries))
 	}
+	if u := r.publicURL(); u != nil {
+		c.PublicURL = u.String()
+	}
+	c.Addr = r.addr()
 	r.account(&c)
 	r.pace(&c)
 	r.phones(&c)
 	r.trust(&c)
-	c.Addr = r.addr()
 	r.admin(c)
 	r.alerts(&c)
 	if err := c.LogLevel.UnmarshalText([]byte(r.text("LOG_LEVEL", "info"))); err != nil {
-		r.wrong("LOG_LEVEL", "expected debug, info, warn or error, got %q", r.text("LOG_LEVEL", ""))
+		r.expected("LOG_LEVEL", "debug, info, warn or error", r.text("LOG_LEVEL", ""))
 	}
+	r.unknown()
+	c.warnings = r.warnings
 	return c, errors.Join(r.problems...)
 }
 
 // account reads how to reach Twilio, which a dry run need not.
 func (r *reader) account(c *Config) {
 	c.Account = sms.Account{
-		SID:     r.matching("TWILIO_ACCOUNT_SID", accountSID, "AC and 32 digits or letters a to f, from the Console's first page"),
-		Region:  r.text("TWILIO_REGION", ""),
-		Edge:    r.text("TWILIO_EDGE", ""),
+		SID:     r.accountSID(),
+		Region:  strings.ToLower(r.matching("TWILIO_REGION", place, "a region such as au1")),
+		Edge:    strings.ToLower(r.matching("TWILIO_EDGE", place, "an edge such as sydney")),
 		BaseURL: r.url("TWILIO_BASE_URL"),
 	}
-	c.AuthToken = r.authToken()
-	if c.AuthToken != "" {
-		c.Tokens = append(c.Tokens, c.AuthToken)
+	if _, known := sms.EdgeOf(c.Account.Region); !known && c.Account.Edge == "" && place.MatchString(c.Account.Region) {
+		r.wrong("TWILIO_EDGE", "missing; set the edge of region %q, such as sydney for au1: https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations", c.Account.Region)
 	}
-	key := r.matching("TWILIO_API_KEY", secret, "letters and digits only (SK…)")
-	keySecret := r.matching("TWILIO_API_SECRET", secret, "letters and digits only")
+	c.AuthToken = r.authToken()
+	key := r.matching("TWILIO_API_KEY", secret, "the key's SID of letters and digits only, SK…; copy it again")
+	keySecret := r.matching("TWILIO_API_SECRET", secret, "letters and digits only; copy it again, or make a new API key")
 	if (key == "") != (keySecret == "") {
 		r.wrong("TWILIO_API_KEY", "set TWILIO_API_KEY and TWILIO_API_SECRET together, or neither")
 	}
@@ -135,6 +138,21 @@ func (r *reader) account(c *Config) {
 	}
 }
 
+// accountSID reads TWILIO_ACCOUNT_SID.
+func (r *reader) accountSID() string {
+	sid := r.text("TWILIO_ACCOUNT_SID", "")
+	switch lower := strings.Replace(strings.ToLower(sid), "ac", "AC", 1); {
+	case sid == "" || accountSID.MatchString(sid):
+	case strings.HasPrefix(sid, "SK"):
+		r.wrong("TWILIO_ACCOUNT_SID", "SK… is an API key: write it to TWILIO_API_KEY, and here the account's SID, AC…, from the Console's first page")
+	case accountSID.MatchString(lower):
+		r.wrong("TWILIO_ACCOUNT_SID", "only AC is in capitals: write %s", lower)
+	default:
+		r.wrong("TWILIO_ACCOUNT_SID", "expected AC and 32 digits or small letters a to f, from the Console's first page")
+	}
+	return sid
+}
+
 // pace checks that the catch-up reader can read, and that each error counts once.
 func (r *reader) pace(c *Config) {
 	if c.PollEvery == 0 {
@@ -144,64 +162,37 @@ func (r *reader) pace(c *Config) {
 		r.wrong("POLL_EVERY", "reads your Twilio account's log, also in a dry run: set TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY and TWILIO_API_SECRET")
 	}
 	if c.PollEvery >= c.Outbox.GiveUpAfter {
-		r.wrong("POLL_EVERY", "must be shorter than GIVE_UP_AFTER (%s), or errors are too old to alert when they are read", c.Outbox.GiveUpAfter)
+		r.wrong("POLL_EVERY", "must be shorter than GIVE_UP_AFTER (%s), or errors are too old to alert when they are read", short(c.Outbox.GiveUpAfter))
 	}
 	if c.PollEvery+catchup.Overlap >= c.Outbox.KeepFor {
-		r.wrong("KEEP_FOR", "must be longer than POLL_EVERY and %s, or errors are forgotten before they are read again", catchup.Overlap)
+		r.wrong("KEEP_FOR", "must be longer than POLL_EVERY and %s, or errors are forgotten before they are read again", short(catchup.Overlap))
 	}
-}
-
-// phones reads who sends and who gets the alerts.
-func (r *reader) phones(c *Config) {
-	c.From = r.matching("ALERT_FROM", sender, "a number such as +15551234567, a messaging service MG…, or a channel address such as whatsapp:+15551234567")
-	c.Outbox.Recipients = r.list("ALERT_TO")
-	for i, to := range c.Outbox.Recipients {
-		if !phone.MatchString(to) && !channel.MatchString(to) {
-			r.wrong("ALERT_TO", "recipient %d is no number such as +15551234567", i+1)
-		} else if c.From != "" && !strings.HasPrefix(c.From, "MG") && channelOf(to) != channelOf(c.From) {
-			r.wrong("ALERT_TO", "recipient %d is reached by %s, but ALERT_FROM sends by %s", i+1, channelOf(to), channelOf(c.From))
-		}
-	}
-	if c.DryRun {
-		if len(c.Outbox.Recipients) == 0 {
-			c.Outbox.Recipients = []string{dryRunRecipient}
-		}
-		return
-	}
-	if len(c.Outbox.Recipients) == 0 {
-		r.wrong("ALERT_TO", "missing; set the numbers to alert, separated by commas")
-	}
-	if c.From == "" {
-		r.wrong("ALERT_FROM", "missing; set one of your Twilio numbers, such as +15551234567")
-	}
-}
-
-// channelOf returns how an address is reached.
-func channelOf(address string) string {
-	name, _, found := strings.Cut(address, ":")
-	if !found {
-		return "SMS"
-	}
-	return name
 }
 
 // trust reads whose requests to believe.
 func (r *reader) trust(c *Config) {
-	for _, token := range r.list("WEBHOOK_AUTH_TOKENS") {
-		if !secret.MatchString(token) {
-			r.wrong("WEBHOOK_AUTH_TOKENS", "expected auth tokens of letters and digits, separated by commas")
+	for i, entry := range r.list("WEBHOOK_AUTH_TOKENS") {
+		account, token, bound := strings.Cut(entry, ":")
+		if !bound {
+			account, token = "", entry
 		}
-		c.Tokens = append(c.Tokens, token)
+		if !secret.MatchString(token) || bound && !accountSID.MatchString(account) {
+			r.wrong("WEBHOOK_AUTH_TOKENS", "entry %d is not an auth token of letters and digits, or such a token after the SID of its account: AC…:token", i+1)
+		}
+		c.WebhookTokens = append(c.WebhookTokens, signature.Token{Account: account, Token: token})
+	}
+	if c.Unsigned && c.PublicURL == "" && !onLoopback(c.Addr) {
+		r.warn("ALLOW_UNSIGNED", "anyone who reaches %s can post errors; set PUBLIC_URL, or ADDR=127.0.0.1:8080", c.Addr)
 	}
 	switch {
 	case c.PublicURL != "":
 		c.Unsigned = false
-		if len(c.Tokens) == 0 {
+		if c.AuthToken == "" && len(c.WebhookTokens) == 0 {
 			r.wrong("PUBLIC_URL", "needs TWILIO_AUTH_TOKEN or WEBHOOK_AUTH_TOKENS to check Twilio's signatures (API keys do not sign)")
 		}
 	case c.DryRun:
 		c.Unsigned = true
-	case !c.Unsigned && c.PollEvery == 0:
+	case !c.Unsigned && c.PollEvery == 0 && r.text("PUBLIC_URL", "") == "":
 		r.wrong("PUBLIC_URL", "missing; set the address at which Twilio reaches this server, such as https://alerts.example.com, so that signatures can be checked. Or set POLL_EVERY=5m to read Twilio's log instead. Or, only where no stranger can reach the port, ALLOW_UNSIGNED=true")
 	}
 }
@@ -212,20 +203,20 @@ func (r *reader) alerts(c *Config) {
 	if c.Outbox.Triggers, err = alert.ParseTriggers(r.text("TRIGGERS", alert.DefaultTriggers)); err != nil {
 		r.wrong("TRIGGERS", "%v", err)
 	}
-	for _, level := range strings.Split(r.text("LEVELS", "error"), ",") {
-		switch alert.Level(strings.ToLower(strings.TrimSpace(level))) {
+	for _, level := range r.list("LEVELS") {
+		switch alert.Level(strings.ToLower(level)) {
 		case alert.Error:
 		case alert.Warning:
 			c.Outbox.Triggers.Warnings = true
 		default:
-			r.wrong("LEVELS", "expected error, or error,warning, got %q", level)
+			r.expected("LEVELS", "error, or error,warning", level)
 		}
 	}
 	if c.Outbox.Text, err = alert.ParseText(r.text("ALERT_TEXT", "")); err != nil {
 		r.wrong("ALERT_TEXT", "%v", err)
 	}
 	if c.Outbox.PerHour, err = strconv.Atoi(r.text("SMS_PER_HOUR", "20")); err != nil || c.Outbox.PerHour < 1 {
-		r.wrong("SMS_PER_HOUR", "expected a number of at least 1, got %q", r.text("SMS_PER_HOUR", ""))
+		r.expected("SMS_PER_HOUR", "a number of at least 1", r.text("SMS_PER_HOUR", ""))
 	}
 }
 
@@ -236,7 +227,7 @@ func (c Config) LogValue() slog.Value {
 		slog.String("account", c.Account.SID),
 		slog.Int("recipients", len(c.Outbox.Recipients)),
 		slog.String("public_url", c.PublicURL),
-		slog.Int("webhook_tokens", len(c.Tokens)),
+		slog.Int("webhook_tokens", len(c.WebhookTokens)),
 		slog.Bool("unsigned", c.Unsigned),
 		slog.Bool("dry_run", c.DryRun),
 		slog.String("database", database),

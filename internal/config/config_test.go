@@ -1,13 +1,16 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"twilio-error-sms/internal/outbox"
+	"twilio-error-sms/internal/signature"
 )
 
 const (
@@ -49,6 +52,13 @@ func TestSettingsThatWork(t *testing.T) {
 		"a page on loopback":       {"ADMIN_ADDR": "127.0.0.1:9090"},
 		"a page with a password":   {"ADMIN_ADDR": ":9090", "ADMIN_PASSWORD": "p"},
 		"Postgres":                 {"DATABASE_URL": "postgres://u:p@db/alerts"},
+		"names with + - _ &":       {"ALERT_FROM": "A+b-c_d&1 2"},
+		"a short code":             {"ALERT_FROM": "12345"},
+		"another channel":          {"ALERT_FROM": "messenger:1", "ALERT_TO": "messenger:2"},
+		"a region with its edge":   {"TWILIO_REGION": "AU1"},
+		"an unknown region":        {"TWILIO_REGION": "xx1", "TWILIO_EDGE": "somewhere"},
+		"this machine":             {"PUBLIC_URL": "http://127.0.0.1:8080"},
+		"durations with blanks":    {"GIVE_UP_AFTER": "5 H", "KEEP_FOR": " 48h "},
 		"everything about alerts":  {"TRIGGERS": "* at 1; 13226 every 1", "LEVELS": "error,warning", "SMS_PER_HOUR": "5", "ALERT_TEXT": "{code} {link}"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +81,7 @@ func TestSettingsThatDoNot(t *testing.T) {
 		"credentials, no trust":    {map[string]string{"PUBLIC_URL": ""}, []string{"PUBLIC_URL: missing", "ALLOW_UNSIGNED=true"}},
 		"half an API key":          {map[string]string{"TWILIO_API_KEY": "SK1"}, []string{"TWILIO_API_KEY: set TWILIO_API_KEY and TWILIO_API_SECRET together"}},
 		"a token with a space":     {map[string]string{"TWILIO_AUTH_TOKEN": "a b"}, []string{"TWILIO_AUTH_TOKEN: expected letters and digits"}},
-		"a number without a plus":  {map[string]string{"ALERT_TO": "+15005550009, 15005550009"}, []string{"ALERT_TO: recipient 2 is no number"}},
+		"a number without a plus":  {map[string]string{"ALERT_TO": "+15005550009, 15005550009"}, []string{"ALERT_TO: recipient 2 is not a number; write it with +"}},
 		"a sender of digits":       {map[string]string{"ALERT_FROM": "15005550006"}, []string{"ALERT_FROM: expected a number"}},
 		"channels that differ":     {map[string]string{"ALERT_FROM": "whatsapp:+15005550006"}, []string{"ALERT_TO: recipient 1 is reached by SMS, but ALERT_FROM sends by whatsapp"}},
 		"no address":               {map[string]string{"PUBLIC_URL": "alerts.example.com"}, []string{"PUBLIC_URL: expected an address"}},
@@ -86,6 +96,41 @@ func TestSettingsThatDoNot(t *testing.T) {
 		"no port":                  {map[string]string{"ADDR": "localhost"}, []string{"ADDR: expected host:port"}},
 		"a page for everybody":     {map[string]string{"ADMIN_ADDR": ":9090"}, []string{"ADMIN_PASSWORD: missing"}},
 		"a log level that is none": {map[string]string{"LOG_LEVEL": "loud"}, []string{"LOG_LEVEL: expected debug, info, warn or error"}},
+		"days":                     {map[string]string{"KEEP_FOR": "30d"}, []string{`KEEP_FOR: expected a duration`, `got "30d"`, "write 720h"}},
+		"weeks":                    {map[string]string{"KEEP_FOR": "1w"}, []string{"KEEP_FOR: ", "write 168h"}},
+		"hours without unit":       {map[string]string{"GIVE_UP_AFTER": "24"}, []string{"GIVE_UP_AFTER: ", "its unit, 24h for hours or 24m for minutes"}},
+		"minutes in words":         {map[string]string{"POLL_EVERY": "5min"}, []string{"POLL_EVERY: ", "whose units are h, m and s"}},
+		"history of half a day":    {map[string]string{"KEEP_FOR": "12h"}, []string{`KEEP_FOR: expected a duration of at least 24h, got "12h"`}},
+		"history too short":        {map[string]string{"KEEP_FOR": "24h"}, []string{"KEEP_FOR: must be at least GIVE_UP_AFTER and 5h", "write 29h or more"}},
+		"WhatsApp without number":  {map[string]string{"ALERT_FROM": "whatsapp:+15005550006", "ALERT_TO": "whatsapp:555"}, []string{"ALERT_TO: recipient 1 is not a number", "whatsapp:+15551234567"}},
+		"WhatsApp from nowhere":    {map[string]string{"ALERT_FROM": "whatsapp:555"}, []string{"ALERT_FROM: expected a number", "whatsapp:+15551234567"}},
+		"half a service":           {map[string]string{"ALERT_FROM": "MG123"}, []string{"ALERT_FROM: expected", "a messaging service (MG and 32 digits or small letters a to f)"}},
+		"a service in capitals":    {map[string]string{"ALERT_FROM": "MG0123456789ABCDEF0123456789ABCDEF"}, []string{"ALERT_FROM: expected"}},
+		"a long name":              {map[string]string{"ALERT_FROM": "Acme Alerting"}, []string{"ALERT_FROM: expected", "a name of up to 11 letters"}},
+		"numbers, only blanks":     {map[string]string{"ALERT_TO": "+15005550009 +15005550010"}, []string{"ALERT_TO: recipient 1 is not a number", "commas"}},
+		"an API key as account":    {map[string]string{"TWILIO_ACCOUNT_SID": "SK0123456789abcdef0123456789abcdef"}, []string{"TWILIO_ACCOUNT_SID: SK… is an API key", "TWILIO_API_KEY", "AC…"}},
+		"an account in capitals":   {map[string]string{"TWILIO_ACCOUNT_SID": "AC0123456789ABCDEF0123456789ABCDEF"}, []string{"TWILIO_ACCOUNT_SID: ", "write AC0123456789abcdef0123456789abcdef"}},
+		"a token as account":       {map[string]string{"TWILIO_ACCOUNT_SID": firstToken}, []string{"TWILIO_ACCOUNT_SID: expected AC and 32 digits"}},
+		"an account as token":      {map[string]string{"TWILIO_AUTH_TOKEN": "AC0123456789abcdef0123456789abcdef"}, []string{"TWILIO_AUTH_TOKEN: this is the account's SID"}},
+		"a secret with a dash":     {map[string]string{"TWILIO_API_KEY": "SK1", "TWILIO_API_SECRET": firstToken + "-"}, []string{"TWILIO_API_SECRET: expected letters and digits only; copy it again"}},
+		"a token of no account":    {map[string]string{"WEBHOOK_AUTH_TOKENS": secondToken + ",main:" + firstToken}, []string{"WEBHOOK_AUTH_TOKENS: entry 2 is not an auth token", "AC…:token"}},
+		"an account, no token":     {map[string]string{"WEBHOOK_AUTH_TOKENS": "AC0123456789abcdef0123456789abcdef:"}, []string{"WEBHOOK_AUTH_TOKENS: entry 1"}},
+		"an unknown region":        {map[string]string{"TWILIO_REGION": "xx1"}, []string{`TWILIO_EDGE: missing; set the edge of region "xx1"`}},
+		"a region with a host":     {map[string]string{"TWILIO_REGION": "au1.example.com/"}, []string{"TWILIO_REGION: expected a region such as au1"}},
+		"PUBLIC_URL, its route":    {map[string]string{"PUBLIC_URL": publicURL + "/error_trigger"}, []string{"PUBLIC_URL: ", "write " + publicURL}},
+		"and all of it":            {map[string]string{"PUBLIC_URL": publicURL + "/twilio/error_trigger/#rc=3&rp=all"}, []string{"PUBLIC_URL: ", "write " + publicURL + "/twilio"}},
+		"the other route":          {map[string]string{"PUBLIC_URL": publicURL + "/message_status"}, []string{"PUBLIC_URL: ", "write " + publicURL}},
+		"no scheme":                {map[string]string{"PUBLIC_URL": "alerts.example.com:8443"}, []string{"PUBLIC_URL: ", "write " + publicURL + ":8443"}},
+		"another scheme":           {map[string]string{"PUBLIC_URL": "ftp://alerts.example.com"}, []string{"PUBLIC_URL: ", "write " + publicURL}},
+		"a query":                  {map[string]string{"PUBLIC_URL": publicURL + "/?key=" + firstToken}, []string{"PUBLIC_URL: ", "write " + publicURL}},
+		"a user in PUBLIC_URL":     {map[string]string{"PUBLIC_URL": "https://" + firstToken + "@alerts.example.com"}, []string{"PUBLIC_URL: ", "write " + publicURL}},
+		"a token as PUBLIC_URL":    {map[string]string{"PUBLIC_URL": firstToken}, []string{"PUBLIC_URL: expected an address such as"}},
+		"an underscore":            {map[string]string{"PUBLIC_URL": "https://my_alerts.example.com"}, []string{"PUBLIC_URL: Twilio refuses a host with an underscore", "-"}},
+		"a path with blanks":       {map[string]string{"PUBLIC_URL": publicURL + "/a%20b"}, []string{"PUBLIC_URL: expected a path of letters"}},
+		"a port that is none":      {map[string]string{"PORT": "70000"}, []string{"PORT: expected a port of up to 65535"}},
+		"a named port":             {map[string]string{"ADDR": ":http"}, []string{"ADDR: expected host:port"}},
+		"a page on a named port":   {map[string]string{"ADMIN_ADDR": "127.0.0.1:x"}, []string{"ADMIN_ADDR: expected host:port"}},
+		"yes":                      {map[string]string{"DRY_RUN": "yes"}, []string{"DRY_RUN: expected true or false"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,6 +145,17 @@ func TestSettingsThatDoNot(t *testing.T) {
 					t.Errorf("%q is missing in:\n%v", want, err)
 				}
 			}
+			names := make(map[string]bool)
+			for line := range strings.Lines(err.Error()) {
+				name, _, _ := strings.Cut(line, ":")
+				if names[name] && c.change[name] != "" {
+					t.Errorf("%s is wrong twice:\n%v", name, err)
+				}
+				names[name] = true
+			}
+			if len(c.want) == 1 && len(c.change) == 1 && len(names) > 2 {
+				t.Errorf("one mistake makes others:\n%v", err)
+			}
 			if strings.Contains(err.Error(), firstToken) {
 				t.Errorf("the token is in: %v", err)
 			}
@@ -111,7 +167,12 @@ func TestSettingsThatDoNot(t *testing.T) {
 func TestExampleSettings(t *testing.T) {
 	t.Parallel()
 	read := make(map[string]bool)
-	if _, err := Load(func(name string) string { read[name] = true; return "" }); err == nil {
+	if _, err := Load(func(name string) string {
+		if name != fileProblems && name != fileNames {
+			read[name] = true
+		}
+		return ""
+	}); err == nil {
 		t.Error("no settings at all were accepted")
 	}
 	for file, pattern := range map[string]string{".env.example": `(?m)^(?:# )?([A-Z_]+)=`, "README.md": "(?m)`([A-Z][A-Z_]+)`"} {
@@ -150,24 +211,6 @@ func TestExampleDefaults(t *testing.T) {
 	}
 }
 
-func TestEnvironmentWinsOverFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), ".env")
-	if err := os.WriteFile(file, []byte("ALERT_TO=\"+1\" # comment\nALERT_FROM=file\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("ALERT_FROM", "environment")
-	getenv, err := Environment(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := getenv("ALERT_TO") + " " + getenv("ALERT_FROM"); got != "+1 environment" {
-		t.Errorf("got %q", got)
-	}
-	if _, err := Environment(filepath.Join(t.TempDir(), "missing")); err != nil {
-		t.Errorf("a missing file: %v", err)
-	}
-}
-
 // TestServerOfTheSettings: how check, mock and healthcheck reach the server.
 func TestServerOfTheSettings(t *testing.T) {
 	t.Parallel()
@@ -177,6 +220,7 @@ func TestServerOfTheSettings(t *testing.T) {
 	}{
 		"nothing set":          {nil, "http://127.0.0.1:8080", ""},
 		"a platform's PORT":    {map[string]string{"PORT": "3000"}, "http://127.0.0.1:3000", ""},
+		"both":                 {map[string]string{"PORT": "3000", "ADDR": "192.0.2.1:9000"}, "http://192.0.2.1:3000", ""},
 		"all interfaces":       {map[string]string{"ADDR": ":9000"}, "http://127.0.0.1:9000", ""},
 		"all interfaces, IPv6": {map[string]string{"ADDR": "[::]:9000"}, "http://127.0.0.1:9000", ""},
 		"one interface":        {map[string]string{"ADDR": "192.0.2.1:9000"}, "http://192.0.2.1:9000", ""},
@@ -199,8 +243,147 @@ func TestServerOfTheSettings(t *testing.T) {
 	env = map[string]string{"PUBLIC_URL": "alerts.example.com", "TWILIO_AUTH_TOKEN": "a b", "PORT": "x"}
 	_, err = LoadServer(func(name string) string { return env[name] })
 	for name := range env {
-		if err == nil || !strings.Contains(err.Error(), name+": expected") {
+		if err == nil || !strings.Contains(err.Error(), name+": expected") || strings.Contains(err.Error(), "a b") {
 			t.Errorf("no mistake in %s: %v", name, err)
+		}
+	}
+}
+
+// TestPlatformsSetPort: they reach the server by an address of the machine.
+func TestPlatformsSetPort(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]map[string]string{
+		"127.0.0.1:8080": {},
+		":3000":          {"PORT": "3000"},
+		"127.0.0.1:3000": {"PORT": "3000", "ADDR": "127.0.0.1:8080"},
+		"[::1]:8080":     {"ADDR": "[::1]:8080"},
+	} {
+		env := realSettings()
+		maps.Copy(env, change)
+		if got := load(t, env).Addr; got != want {
+			t.Errorf("%v: listens on %s, want %s", change, got, want)
+		}
+	}
+}
+
+// TestQuotesAndBlanksAroundSettings: docker run --env-file keeps quotes, and
+// secrets of files end in a line break.
+func TestQuotesAndBlanksAroundSettings(t *testing.T) {
+	t.Parallel()
+	all := map[string]string{
+		"TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef", "TWILIO_AUTH_TOKEN": firstToken, "TWILIO_API_KEY": "SK1",
+		"TWILIO_API_SECRET": "s", "TWILIO_REGION": "au1", "TWILIO_EDGE": "sydney", "ALERT_FROM": "+15005550006",
+		"ALERT_TO": "+15005550009,+15005550010", "PUBLIC_URL": publicURL, "WEBHOOK_AUTH_TOKENS": secondToken, "ALLOW_UNSIGNED": "false",
+		"TRIGGERS": "* at 2 hourly", "LEVELS": "error,warning", "SMS_PER_HOUR": "5", "ALERT_TEXT": "It's {code}", "DRY_RUN": "true",
+		"ADDR": ":9000", "PORT": "3000", "ADMIN_ADDR": ":9090", "ADMIN_PASSWORD": `hunter"2'$`, "DATABASE_URL": "sqlite:other.db",
+		"POLL_EVERY": "5m", "GIVE_UP_AFTER": "12h", "KEEP_FOR": "48h", "LOG_LEVEL": "warn", "TWILIO_BASE_URL": "http://127.0.0.1:1",
+	}
+	want := fmt.Sprintf("%#v", shown(load(t, all)))
+	for _, around := range []string{`"%s"`, `'%s'`, " \t%s\r\n", " \"%s\"\n", "'%s '"} {
+		env := make(map[string]string)
+		for name, value := range all {
+			env[name] = fmt.Sprintf(around, value)
+		}
+		if got := fmt.Sprintf("%#v", shown(load(t, env))); got != want {
+			t.Errorf("with %s\n%s, want\n%s", around, got, want)
+		}
+	}
+	env := realSettings()
+	env["ADMIN_PASSWORD"] = `""a""`
+	if got := load(t, env).AdminPassword; got != `"a"` {
+		t.Errorf("of two pairs of quotes stays %s, want one", got)
+	}
+}
+
+// shown makes all of the settings visible to fmt.
+func shown(c Config) []any {
+	all := []any{c.Account.BaseURL.String(), fmt.Sprint(c.Outbox)}
+	c.Account.BaseURL, c.Outbox = nil, outbox.Options{}
+	return append(all, c)
+}
+
+func TestNumbersAsPeopleWriteThem(t *testing.T) {
+	t.Parallel()
+	for to, want := range map[string][]string{
+		"+1 (555) 123-4567":                          {"+15551234567"},
+		"+15551234567; +1.555.123.4568":              {"+15551234567", "+15551234568"},
+		"+15551234567\n+15551234568\n":               {"+15551234567", "+15551234568"},
+		"+15551234567,+1 555 123 4567,":              {"+15551234567"},
+		"\"+15551234567\", \"+15551234568\"":         {"+15551234567", "+15551234568"},
+		"+44 (0)7700 900123":                         {"+447700900123"},
+		"\u202a+1\u00a0555\u2011123\u20114567\u202c": {"+15551234567"},
+		"+49/171/1234567":                            {"+491711234567"},
+	} {
+		env := realSettings()
+		env["ALERT_TO"], env["ALERT_FROM"] = to, "+1 (500) 555-0006"
+		c := load(t, env)
+		if !slices.Equal(c.Outbox.Recipients, want) || c.From != "+15005550006" {
+			t.Errorf("%q: to %q from %q, want %q", to, c.Outbox.Recipients, c.From, want)
+		}
+	}
+	env := realSettings()
+	env["ALERT_TO"], env["ALERT_FROM"] = "whatsapp: +1 (555) 123-4567", "whatsapp:+15005550006"
+	if got := load(t, env).Outbox.Recipients; !slices.Equal(got, []string{"whatsapp:+15551234567"}) {
+		t.Errorf("WhatsApp: %q", got)
+	}
+}
+
+func TestTokensOfAccounts(t *testing.T) {
+	t.Parallel()
+	const sid = "AC00000000000000000000000000000001"
+	env := realSettings()
+	env["WEBHOOK_AUTH_TOKENS"] = secondToken + "; " + sid + ":third"
+	c := load(t, env)
+	if want := []signature.Token{{Token: secondToken}, {Account: sid, Token: "third"}}; c.AuthToken != firstToken || !slices.Equal(c.WebhookTokens, want) {
+		t.Errorf("got %q and %q, want %q", c.AuthToken, c.WebhookTokens, want)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change map[string]string
+		want   string
+	}{
+		"none":                     {nil, ""},
+		"a path and a port":        {map[string]string{"PUBLIC_URL": publicURL + ":8443/twilio/"}, ""},
+		"not encrypted":            {map[string]string{"PUBLIC_URL": "http://alerts.example.com/a"}, "PUBLIC_URL: http:// lets strangers on the way read your errors; write https://alerts.example.com/a"},
+		"localhost":                {map[string]string{"PUBLIC_URL": "http://localhost:8080"}, "PUBLIC_URL: Twilio cannot reach localhost; write"},
+		"loopback":                 {map[string]string{"PUBLIC_URL": "http://127.0.0.1:8080"}, "PUBLIC_URL: Twilio cannot reach 127.0.0.1"},
+		"loopback, IPv6":           {map[string]string{"PUBLIC_URL": "http://[::1]:8080"}, "PUBLIC_URL: Twilio cannot reach ::1"},
+		"a private address":        {map[string]string{"PUBLIC_URL": "https://10.0.0.1"}, "PUBLIC_URL: Twilio cannot reach 10.0.0.1"},
+		"a name without a dot":     {map[string]string{"PUBLIC_URL": "https://server"}, "PUBLIC_URL: Twilio cannot reach server"},
+		"a name of this network":   {map[string]string{"PUBLIC_URL": "https://server.local"}, "PUBLIC_URL: Twilio cannot reach server.local"},
+		"unsigned on loopback":     {map[string]string{"PUBLIC_URL": "", "ALLOW_UNSIGNED": "true", "ADDR": "localhost:8080"}, ""},
+		"unsigned everywhere":      {map[string]string{"PUBLIC_URL": "", "ALLOW_UNSIGNED": "true", "PORT": "8080"}, "ALLOW_UNSIGNED: anyone who reaches :8080 can post errors; set PUBLIC_URL, or ADDR=127.0.0.1:8080"},
+		"allowed, but signed":      {map[string]string{"ALLOW_UNSIGNED": "true", "PORT": "8080"}, ""},
+		"a dry run in a container": {map[string]string{"PUBLIC_URL": "", "DRY_RUN": "true", "ADDR": ":8080"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := realSettings()
+			maps.Copy(env, c.change)
+			got := load(t, env).Warnings()
+			if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], c.want)) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestTokenInTheWrongPlace: no message repeats it.
+func TestTokenInTheWrongPlace(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`(?m)^(?:# )?([A-Z_]+)=`).FindAllStringSubmatch(string(text), -1) {
+		env := realSettings()
+		env[match[1]] = firstToken
+		c, err := Load(func(name string) string { return env[name] })
+		if err != nil && strings.Contains(err.Error(), firstToken[:30]) || strings.Contains(strings.Join(c.Warnings(), ""), firstToken[:30]) {
+			t.Errorf("as %s: %v %q", match[1], err, c.Warnings())
 		}
 	}
 }

@@ -4,44 +4,65 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/joho/godotenv"
+	"unicode"
 )
 
-// Environment returns a lookup of settings: in the process's environment, and
-// then in the file, which need not exist.
-func Environment(file string) (func(string) string, error) {
-	values, err := godotenv.Read(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
-	return func(name string) string {
-		if value, ok := os.LookupEnv(name); ok {
-			return value
-		}
-		return values[name]
-	}, nil
-}
-
-// reader reads settings and collects what is wrong with them.
+// reader reads settings and collects what is wrong with them, and what is odd.
 type reader struct {
 	getenv   func(string) string
+	names    []string // of the settings read
 	problems []error
+	warnings []string
 }
 
+func newReader(getenv func(string) string) *reader {
+	r := &reader{getenv: getenv}
+	for problem := range strings.SplitSeq(getenv(fileProblems), "\n") {
+		if problem != "" {
+			r.problems = append(r.problems, errors.New(problem))
+		}
+	}
+	return r
+}
+
+// text returns a setting without the blanks and the one pair of quotes around
+// it: docker run --env-file keeps the quotes.
 func (r *reader) text(name, fallback string) string {
-	return cmp.Or(strings.TrimSpace(r.getenv(name)), fallback)
+	value := strings.TrimSpace(r.raw(name))
+	if n := len(value); n > 1 && value[0] == value[n-1] && (value[0] == '"' || value[0] == '\'') {
+		value = strings.TrimSpace(value[1 : n-1])
+	}
+	return cmp.Or(value, fallback)
+}
+
+func (r *reader) raw(name string) string {
+	r.names = append(r.names, name)
+	return r.getenv(name)
 }
 
 // wrong collects that a setting cannot be used, and what to write instead.
 func (r *reader) wrong(name, format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+}
+
+// expected collects that a setting is not what was expected, and repeats a short
+// value. A long one may be a secret in the wrong place.
+func (r *reader) expected(name, want, got string) {
+	const longest = 24
+	if len(got) <= longest {
+		want += fmt.Sprintf(", got %q", got)
+	}
+	r.wrong(name, "expected %s", want)
+}
+
+// warn collects that a setting is probably not what was meant.
+func (r *reader) warn(name, format string, args ...any) {
+	r.warnings = append(r.warnings, name+": "+fmt.Sprintf(format, args...))
 }
 
 // matching returns the setting if it matches pattern or is empty. The value
@@ -55,31 +76,63 @@ func (r *reader) matching(name string, pattern *regexp.Regexp, want string) stri
 }
 
 func (r *reader) bool(name string) bool {
-	value, err := strconv.ParseBool(r.text(name, "false"))
+	text := r.text(name, "false")
+	value, err := strconv.ParseBool(text)
 	if err != nil {
-		r.wrong(name, "expected true or false, got %q", r.text(name, ""))
+		r.expected(name, "true or false", text)
 	}
 	return value
 }
 
 // duration reads a duration of at least shortest. With the fallback "" it may
-// be off, which is 0.
+// be off, which is 0. In place of what is wrong it returns what may be right, so
+// that nothing else seems wrong because of it.
 func (r *reader) duration(name, fallback string, shortest time.Duration) time.Duration {
-	value := r.text(name, fallback)
+	text := r.text(name, fallback)
+	value := strings.ToLower(strings.Join(strings.Fields(text), ""))
 	if value == "" || value == "off" && fallback == "" {
 		return 0
 	}
 	d, err := time.ParseDuration(value)
-	if err != nil || d < shortest {
-		r.wrong(name, "expected a duration of at least %s such as 5m or 24h, got %q", shortest, value)
+	if err == nil && d >= shortest {
+		return d
 	}
-	return d
+	want := "a duration of at least " + short(shortest)
+	if err != nil {
+		want = durationAdvice(value)
+	}
+	r.expected(name, want, text)
+	d, _ = time.ParseDuration(fallback)
+	return max(d, shortest)
 }
 
+// durationAdvice says what to write for a duration that Go does not understand.
+func durationAdvice(value string) string {
+	number, err := strconv.Atoi(strings.TrimRight(value, "abcdefghijklmnopqrstuvwxyz"))
+	unit := strings.TrimLeft(value, "0123456789")
+	hours := map[string]int{"d": 24, "w": 7 * 24}[unit[:min(1, len(unit))]] * number
+	switch {
+	case err != nil || number < 1 || number > 100_000:
+	case unit == "":
+		return fmt.Sprintf("a duration with its unit, %dh for hours or %dm for minutes", number, number)
+	case hours > 0:
+		return fmt.Sprintf("a duration whose longest unit is h, so write %dh", hours)
+	}
+	return "a duration such as 5m or 24h, whose units are h, m and s"
+}
+
+// short returns a duration as people write it: 24h, not 24h0m0s.
+func short(d time.Duration) string {
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
+}
+
+// list reads what stands between commas, semicolons or line breaks, without the
+// quotes around each or all of it, and each once.
 func (r *reader) list(name string) []string {
 	var all []string
-	for item := range strings.SplitSeq(r.getenv(name), ",") {
-		if item = strings.TrimSpace(item); item != "" && !slices.Contains(all, item) {
+	for item := range strings.FieldsFuncSeq(r.raw(name), func(c rune) bool { return strings.ContainsRune(",;\r\n", c) }) {
+		item = strings.TrimFunc(item, func(c rune) bool { return c == '"' || c == '\'' || unicode.IsSpace(c) })
+		if item != "" && !slices.Contains(all, item) {
 			all = append(all, item)
 		}
 	}

@@ -180,7 +180,9 @@ func startAfter(t *testing.T, deliveries [][]map[string]any, env ...string) stri
 		"ErrorCode": {"11200"}, "Description": {"HTTP retrieval failure"}, "CurrentValue": {"42"}, "TimePeriod": {"ONE_HOUR"}}); err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("%v %q %v", answer, text, err)
 	}
-	within(t, "every SMS was tried", func() bool { return rows(databaseIn(dir), "sms WHERE status = 'sending' OR status = 'pending' AND attempts = 0") == 0 })
+	within(t, "every SMS was tried", func() bool {
+		return rows(databaseIn(dir), "sms WHERE status = 'sending' OR status = 'pending' AND attempts = 0") == 0
+	})
 	for i, m := range twilio.Messages() {
 		report := url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}}
 		switch i {

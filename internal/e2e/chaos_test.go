@@ -77,6 +77,15 @@ func chaos(t *testing.T, database string, dirs []string) {
 		servers.set(i, start(i))
 	}
 
+	// Twilio reports each SMS of ours as a new error, at any moment.
+	var reports sync.WaitGroup
+	twilio.Accepted = func(m twiliotest.Message) {
+		reports.Go(func() {
+			time.Sleep(rand.N(3 * time.Second))
+			servers.reportFailure(t.Context(), m.SID)
+		})
+	}
+
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	var mu sync.Mutex
@@ -88,7 +97,11 @@ func chaos(t *testing.T, database string, dirs []string) {
 			defer client.CloseIdleConnections()
 			for n := 0; ctx.Err() == nil; n++ {
 				description := fmt.Sprintf("chaos %d of client %d.", n, i)
-				if servers.deliver(ctx, client, newWebhook("11200", description)) {
+				w := newWebhook("11200", description)
+				if n%2 == 0 { // about a message, which may be ours
+					w.resource = twiliotest.NewSID("SM")
+				}
+				if servers.deliver(ctx, client, w) {
 					mu.Lock()
 					answered[description] = true
 					mu.Unlock()
@@ -120,6 +133,8 @@ func chaos(t *testing.T, database string, dirs []string) {
 	// An attempt in doubt is looked up 30 s after its process was killed, and
 	// later if it has failed often.
 	within(t, "nothing is left to send", func() bool { return settled(database) })
+	reports.Wait()
+	within(t, "nothing is left to decide", func() bool { return settled(database) })
 	for _, p := range servers.running {
 		p.stop(t)
 	}

@@ -28,7 +28,8 @@ func rows(address, of string) int {
 	return n
 }
 
-// settled reports whether nothing is left to send in the database at address.
+// settled reports whether nothing is left to decide or to send in the database
+// at address.
 func settled(address string) bool {
-	return rows(address, "sms WHERE status IN ('pending', 'sending')") == 0
+	return rows(address, "waiting") == 0 && rows(address, "sms WHERE status IN ('pending', 'sending')") == 0
 }

@@ -114,7 +114,7 @@ func TestFigures(t *testing.T) {
 	t.Logf("a lone webhook: p50 %v, %.1f times a write with fdatasync", lone.p50, lone.p50.Seconds()/syncTime(t, sqlite).Seconds())
 	syncs(t, servers[1])
 	servers[2].stop(t)
-	purging := startProgram(t, old, append(env, "GIVE_UP_AFTER=1h", "KEEP_FOR=6h")...).load(t, 1, *figures)
+	purging := startProgram(t, old, append(env, "GIVE_UP_AFTER=1h", "KEEP_FOR=30h")...).load(t, 1, *figures)
 	t.Logf("while history is purged: p50 %v, p99 %v, at most %v; %d events are left to purge", purging.p50, purging.p99, purging.most, rows(databaseIn(old), "events"))
 	delays(t, "SQLite", "sqlite:alerts.db")
 	delays(t, "Postgres", postgres.Database(t))
@@ -172,7 +172,7 @@ func median(loads []load, figure func(load) float64) float64 {
 	return all[len(all)/2]
 }
 
-// seed makes a database in dir, with a million events of ten hours ago.
+// seed makes a database in dir, with a million events of forty hours ago.
 func seed(t *testing.T, dir string, env []string) {
 	startProgram(t, dir, env...).stop(t)
 	db, err := sql.Open("sqlite", filepath.Join(dir, "alerts.db"))
@@ -181,9 +181,9 @@ func seed(t *testing.T, dir string, env []string) {
 	}
 	defer db.Close()
 	if _, err := db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
-		INSERT INTO events SELECT 'NO' || lower(hex(randomblob(16))), $1 + i, $1 + i, 'debugger', $2, 30000 + i % 200, 'error',
+		INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) SELECT 'NO' || lower(hex(randomblob(16))), $1 + i, $1 + i, 'debugger', $2, 30000 + i % 200, 'error',
 			'An attempt to retrieve content returned the HTTP status code 404', 'CA66666666666666666666666666666666', '3rd 30003 today, next alert at the 10th' FROM n`,
-		time.Now().Add(-10*time.Hour).UnixMilli(), twiliotest.AccountSID); err != nil {
+		time.Now().Add(-40*time.Hour).UnixMilli(), twiliotest.AccountSID); err != nil {
 		t.Fatal(err)
 	}
 }

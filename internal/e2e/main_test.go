@@ -32,8 +32,11 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	// Nearly all tests wait for time-outs and leases: they must wait at the
-	// same time.
+	// same time. With the race detector they work more than they wait.
 	flag.Set("test.parallel", "100")
+	if hasRaceDetector() {
+		flag.Set("test.parallel", "8")
+	}
 	code, err := testProgram(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

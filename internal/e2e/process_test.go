@@ -17,6 +17,10 @@ import (
 // fails takes it, so it has room for a busy machine.
 const patience = 5 * time.Minute
 
+// starting bounds how many processes start at a time: all at once they would
+// keep those that serve from the processor.
+var starting = make(chan struct{}, 2)
+
 // process is a server as a process of its own.
 type process struct {
 	*exec.Cmd
@@ -48,6 +52,8 @@ func start(t testing.TB, command *exec.Cmd, dir string, env []string) *process {
 	defer log.Close()
 	p.Dir, p.Stderr = dir, log
 	p.Env = append([]string{"ADDR=127.0.0.1:0", "PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE")}, env...)
+	starting <- struct{}{}
+	defer func() { <-starting }()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

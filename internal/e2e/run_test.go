@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,9 +116,15 @@ func TestKilledBeforeSend(t *testing.T) {
 			t.Parallel()
 			twilio := twiliotest.New(t)
 			first := "http://127.0.0.1:1"
+			killed := make(chan struct{})
+			goOn := sync.OnceFunc(func() { close(killed) })
+			defer goOn()
 			if c.accepted {
-				twilio.Latency = time.Second
 				first = twilio.URL
+				twilio.Fault = func(int, url.Values) twiliotest.Fault {
+					<-killed
+					return ""
+				}
 			}
 			dir := t.TempDir()
 			p := startProgram(t, dir, sending(first)...)
@@ -129,6 +136,7 @@ func TestKilledBeforeSend(t *testing.T) {
 			if n := len(twilio.Messages()); n != 0 {
 				t.Fatalf("killed too late: %d SMS are out", n)
 			}
+			goOn()
 			p = startProgram(t, dir, sending(twilio.URL)...)
 			within(t, "the SMS goes out", func() bool { return settled(databaseIn(dir)) })
 			p.stop(t)

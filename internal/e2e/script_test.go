@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -30,8 +31,11 @@ func TestScript(t *testing.T) {
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"account": changeAccount,
+			"proxy":   changeProxy,
 			"serve":   serve,
+			"streams": changeStreams,
 			"texted":  waitForSMS,
+			"twilio":  inLastSMS,
 			"website": startWebsite,
 		},
 	})
@@ -44,6 +48,8 @@ type scripted struct {
 	// server is the program that the script started. ADDR leads to it by a
 	// proxy, since PUBLIC_URL must be known before the program has a port.
 	server atomic.Pointer[process]
+	// rewrite is what the proxy does to a request, or nil.
+	rewrite atomic.Pointer[func(*http.Request)]
 }
 
 func setUp(env *testscript.Env) error {
@@ -51,6 +57,7 @@ func setUp(env *testscript.Env) error {
 	env.Values["test"] = s
 	s.twilio = twiliotest.New(s)
 	s.twilio.Change(func(a *twiliotest.Account) {
+		a.Type = "Trial"
 		a.Numbers["+15005550006"] = "sms voice"
 		a.Verified = []string{"+15005550009"}
 	})
@@ -93,13 +100,16 @@ func (s *scripted) proxy(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(err)
 	}
+	if rewrite := s.rewrite.Load(); rewrite != nil {
+		(*rewrite)(r)
+	}
 	httputil.NewSingleHostReverseProxy(server).ServeHTTP(w, r)
 }
 
 // serve starts the program with the script's settings, at another ADDR.
 func serve(ts *testscript.TestScript, _ bool, _ []string) {
 	var env []string
-	for _, name := range []string{"TWILIO_BASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "ALERT_FROM", "ALERT_TO", "PUBLIC_URL"} {
+	for _, name := range []string{"TWILIO_BASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "ALERT_FROM", "ALERT_TO", "PUBLIC_URL", "POLL_EVERY"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	p := startProgram(of(ts), ts.MkAbs("."), env...)
@@ -136,6 +146,55 @@ func changeAccount(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
+// changeProxy makes the proxy change requests: strip a prefix of the path, or add
+// to the query.
+func changeProxy(ts *testscript.TestScript, _ bool, args []string) {
+	rewrite := func(r *http.Request) {
+		switch args[0] {
+		case "strip":
+			r.URL.Path = strings.TrimPrefix(r.URL.Path, args[1])
+		case "query":
+			if r.URL.RawQuery != "" {
+				r.URL.RawQuery += args[1]
+			}
+		}
+	}
+	of(ts).rewrite.Store(&rewrite)
+}
+
+// changeStreams changes Event Streams at Twilio, or wants to find a number of
+// sinks and subscriptions there: streams 1 1.
+func changeStreams(ts *testscript.TestScript, _ bool, args []string) {
+	streams := &of(ts).twilio.Streams
+	switch args[0] {
+	case "sink": // and its destination, and the types of events that it gets
+		streams.Add(args[1], args[2:]...)
+	case "failed":
+		streams.Fail()
+	case "old":
+		streams.Change(func() { streams.OldSchema = true })
+	case "lost":
+		streams.Change(func() { streams.Lost = true })
+	case "fault": // and what goes wrong, at which change from now on, all if 0
+		n, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		streams.Change(func() {
+			now := 0
+			streams.Fault = func(int) twiliotest.Fault {
+				if now++; n == 0 || now == n {
+					return twiliotest.Fault(args[1])
+				}
+				return ""
+			}
+		})
+	default:
+		sinks, subscriptions := streams.All()
+		if got := []string{strconv.Itoa(len(sinks)), strconv.Itoa(len(subscriptions))}; !slices.Equal(got, args) {
+			ts.Fatalf("got %v sinks and subscriptions, want %v", got, args)
+		}
+	}
+}
+
 // waitForSMS waits until Twilio accepted a number of SMS, and then finds a
 // text in the last: texted 1 'HTTP retrieval failure'.
 func waitForSMS(ts *testscript.TestScript, _ bool, args []string) {
@@ -151,6 +210,17 @@ func waitForSMS(ts *testscript.TestScript, _ bool, args []string) {
 		if !regexp.MustCompile(text).MatchString(last) {
 			ts.Fatalf("the last SMS is %q, want %q in it", last, text)
 		}
+	}
+}
+
+// inLastSMS finds a text in a field of the last SMS that Twilio was asked to send.
+func inLastSMS(ts *testscript.TestScript, _ bool, args []string) {
+	messages := of(ts).twilio.Messages()
+	if len(messages) == 0 {
+		ts.Fatalf("no SMS")
+	}
+	if got := messages[len(messages)-1].Form.Get(args[0]); !regexp.MustCompile(args[1]).MatchString(got) {
+		ts.Fatalf("%s is %q, want %q in it", args[0], got, args[1])
 	}
 }
 

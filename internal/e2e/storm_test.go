@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"twilio-error-sms/internal/pgtest"
 	"twilio-error-sms/internal/twiliotest"
 )
 
-var stormSize = flag.Int("storm", 1500, "how many webhooks a storm has, redeliveries not counted")
+var stormSize = flag.Int("storm", 1000, "how many webhooks a storm has, redeliveries not counted")
 
 const (
-	stormConnections = 64
+	stormConnections = 16
 	otherAccount     = "ACffffffffffffffffffffffffffffffff"
 )
 
@@ -131,7 +132,7 @@ func stormText(body string) string {
 	return account + " " + code + " " + count
 }
 
-// rage posts the storm over 64 connections, each webhook until it is answered
+// rage posts the storm over connections, each webhook until it is answered
 // 200, and calls halfway, where set, when half of them are.
 func (s storm) rage(t *testing.T, servers *replicas, halfway func()) {
 	var next, answered atomic.Int64
@@ -205,7 +206,7 @@ func testStorm(t *testing.T, size int, limit string, killed bool) {
 	for _, m := range twilio.Messages() {
 		got[stormText(m.Form.Get("Body"))]++
 	}
-	sent, held := len(twilio.Messages()), rows(databaseIn(dir), "sms WHERE status = 'held'")
+	sent, held := len(twilio.Messages()), rows(databaseIn(dir), "sms WHERE status = 'held' AND event <> ''")
 	t.Logf("seed %d: %d webhooks in %s, %d SMS by the rules, %d sent, %d held", seed, len(s.webhooks), took.Round(time.Millisecond), len(want), sent, held)
 	for text, n := range got {
 		if want[text] != n {
@@ -221,5 +222,56 @@ func testStorm(t *testing.T, size int, limit string, killed bool) {
 	}
 	if n := rows(databaseIn(dir), "events"); n != 2*s.errors+2*(size/2-size*19/40) {
 		t.Errorf("%d events stored", n)
+	}
+}
+
+// TestStormOfOurOwnSMS reports each SMS of ours as a new error, before or after
+// the answer to our send: there are as many SMS as real errors.
+func TestStormOfOurOwnSMS(t *testing.T) {
+	t.Parallel()
+	for name, replicated := range map[string]bool{"SQLite": false, "Postgres, two processes": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dirs := []string{t.TempDir()}
+			database := databaseIn(dirs[0])
+			if replicated {
+				dirs = append(dirs, t.TempDir())
+				database = pgtest.Start(t).Database(t)
+			}
+			twilio := twiliotest.New(t)
+			servers := &replicas{running: make([]*process, len(dirs))}
+			var reports sync.WaitGroup
+			var n atomic.Int64
+			twilio.Accepted = func(m twiliotest.Message) {
+				if n.Add(1)%2 == 0 {
+					servers.reportFailure(t.Context(), m.SID) // before the answer to our send
+				} else {
+					reports.Go(func() {
+						time.Sleep(rand.N(200 * time.Millisecond))
+						servers.reportFailure(t.Context(), m.SID)
+					})
+				}
+			}
+			for i, dir := range dirs {
+				servers.set(i, startProgram(t, dir, sending(twilio.URL, "DATABASE_URL="+database)...))
+			}
+			const errors = 60
+			for i := range errors {
+				w := newWebhook("11200", fmt.Sprint("real error ", i))
+				if i%3 == 0 {
+					w.code, w.resource = "30003", twiliotest.NewSID("SM")
+				}
+				servers.deliver(t.Context(), http.DefaultClient, w)
+			}
+			within(t, "all is told", func() bool { return len(twilio.Messages()) >= errors && settled(database) })
+			reports.Wait()
+			within(t, "all is decided", func() bool { return settled(database) })
+			if got := len(twilio.Messages()); got != errors {
+				t.Errorf("%d SMS for %d errors", got, errors)
+			}
+			if got := rows(database, "events WHERE decision = 'an SMS of our own'"); got != errors {
+				t.Errorf("%d events are about our own SMS, want %d", got, errors)
+			}
+		})
 	}
 }

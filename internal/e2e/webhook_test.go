@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -152,6 +153,28 @@ func (r *replicas) set(i int, p *process) *process {
 	before := r.running[i]
 	r.running[i] = p
 	return before
+}
+
+// reportFailure reports that an SMS did not reach its phone, as Twilio does: by
+// the Debugger, by Event Streams, or by both.
+func (r *replicas) reportFailure(ctx context.Context, sms string) {
+	w := newWebhook("30003", "Unreachable destination handset")
+	w.resource = sms
+	n := rand.N(3)
+	if n > 0 {
+		r.deliver(ctx, http.DefaultClient, w)
+	}
+	if n == 1 {
+		return
+	}
+	body, _ := json.Marshal([]any{w.cloudEvent()})
+	for ctx.Err() == nil {
+		answer, _, err := postJSON(http.DefaultClient, r.url(), "/error_trigger", string(body))
+		if err == nil && answer.StatusCode == http.StatusOK {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // deliver posts w until a replica answers 200, as Twilio would if it were

@@ -3,6 +3,7 @@ package metrics
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -37,6 +38,9 @@ const (
 // Metrics counts and measures what happens. It is an outbox.Observer; the
 // request log calls Webhook.
 type Metrics struct {
+	// Version is the program's, if the build has stamped it.
+	Version string
+
 	set    *vm.Set
 	delay  *vm.PrometheusHistogram
 	commit *vm.PrometheusHistogram
@@ -165,7 +169,7 @@ func (m *Metrics) Handler(backlog func(context.Context) (outbox.Backlog, error),
 		} else {
 			writeBacklog(&text, waiting, time.Now())
 		}
-		writeBuild(&text)
+		m.writeBuild(&text)
 		vm.WriteProcessMetrics(&text)
 		vm.WriteFDMetrics(&text)
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -187,7 +191,7 @@ func writeBacklog(w io.Writer, b outbox.Backlog, now time.Time) {
 }
 
 // writeBuild writes what this binary was built from.
-func writeBuild(w io.Writer) {
+func (m *Metrics) writeBuild(w io.Writer) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return
@@ -198,7 +202,7 @@ func writeBuild(w io.Writer) {
 			revision = setting.Value
 		}
 	}
-	vm.WriteGaugeUint64(w, fmt.Sprintf("twilio_error_sms_build_info{version=%q,revision=%q,goversion=%q}", info.Main.Version, revision, info.GoVersion), 1)
+	vm.WriteGaugeUint64(w, fmt.Sprintf("twilio_error_sms_build_info{version=%q,revision=%q,goversion=%q}", cmp.Or(m.Version, info.Main.Version), revision, info.GoVersion), 1)
 }
 
 // family describes to Prometheus the series of one name.

@@ -9,45 +9,53 @@ import (
 	"strings"
 )
 
-// bulkSizes is how many sizes of a bulk statement are prepared: for 1, 2, 4 …
-// 64 rows. A few of them together serve any number of rows, without parsing.
+// bulkSizes is how many sizes of a bulk statement there are: for 1, 2, 4 … 64
+// rows. On SQLite they are prepared: a few of them together serve any number of
+// rows, without parsing. On Postgres a statement is sent as text, for as many rows
+// as there are up to the largest size: a prepared one would belong to a session,
+// which a pooler lends to others, and keep a plan made for tables that were empty.
 const bulkSizes = 7
 
 // bulk is a statement over a list of rows.
 type bulk struct {
-	columns int
-	sizes   [bulkSizes]*sql.Stmt // the ith takes 1<<i rows
+	db         *database
+	head, tail string // around the rows
+	columns    int
+	sizes      [bulkSizes]*sql.Stmt // SQLite: the ith takes 1<<i rows
 }
 
 // statements are the bulk statements of Record.
 type statements struct {
-	seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
+	seenRequests, insertRequests, seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
 }
 
 func (db *database) prepare(ctx context.Context) (err error) {
-	for _, s := range []struct {
-		bulk       *bulk
-		head, tail string
-		columns    int
-	}{
-		{&db.bulk.seenEvents, `SELECT id FROM events WHERE id IN (`, `)`, 1},
-		{&db.bulk.ownMessages, `SELECT sid FROM sids WHERE sid IN (`, `)`, 1},
-		{&db.bulk.addCounts, `INSERT INTO counts (account, code, period, start, n) VALUES `,
-			` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n, alerted`, 5},
-		{&db.bulk.insertEvents, `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) VALUES `,
-			` ON CONFLICT (id) DO NOTHING`, 10},
-		{&db.bulk.insertSMS, `INSERT INTO sms (id, event, summary, code, recipient, body, other, body_until, status, created, happened, next_at) VALUES `, ``, 12},
-	} {
-		s.bulk.columns = s.columns
-		for i := range s.bulk.sizes {
-			query := s.head + db.list(1<<i, s.columns) + s.tail
-			if s.bulk.sizes[i], err = db.writes.PrepareContext(ctx, query); err != nil {
-				return fmt.Errorf("preparing %s: %w", s.head, err)
+	db.bulk = statements{
+		bulk{db: db, columns: 1, head: `SELECT signature FROM requests WHERE signature IN (`, tail: `)`},
+		bulk{db: db, columns: 2, head: `INSERT INTO requests (signature, at) VALUES `, tail: ` ON CONFLICT (signature) DO NOTHING`},
+		bulk{db: db, columns: 1, head: `SELECT id FROM events WHERE id IN (`, tail: `)`},
+		bulk{db: db, columns: 1, head: `SELECT sid FROM sids WHERE sid IN (`, tail: `)`},
+		bulk{db: db, columns: 5, head: `INSERT INTO counts (account, code, period, start, n) VALUES `,
+			tail: ` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n, alerted`},
+		bulk{db: db, columns: 10, head: `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) VALUES `,
+			tail: ` ON CONFLICT (id) DO NOTHING`},
+		bulk{db: db, columns: 12, head: `INSERT INTO sms (id, event, summary, code, recipient, body, other, body_until, status, created, happened, next_at) VALUES `},
+	}
+	if db.numbered {
+		return nil
+	}
+	for _, b := range []*bulk{&db.bulk.seenRequests, &db.bulk.insertRequests, &db.bulk.seenEvents, &db.bulk.ownMessages, &db.bulk.addCounts, &db.bulk.insertEvents, &db.bulk.insertSMS} {
+		for i := range b.sizes {
+			if b.sizes[i], err = db.writes.PrepareContext(ctx, b.text(1<<i)); err != nil {
+				return fmt.Errorf("preparing %s: %w", b.head, err)
 			}
 		}
 	}
 	return nil
 }
+
+// text returns the statement for a number of rows.
+func (b *bulk) text(rows int) string { return b.head + b.db.list(rows, b.columns) + b.tail }
 
 // list writes the placeholders of rows: $1,$2 for a single column, ($1,$2),
 // ($3,$4) for more. SQLite searches a list of all names for each $1, so it gets
@@ -75,18 +83,44 @@ func (db *database) list(rows, columns int) string {
 	return b.String()
 }
 
-// next returns the largest statement of s that the arguments fill, and how
-// many of them it takes.
-func (s *bulk) next(args []any) (*sql.Stmt, int) {
-	i := min(bits.Len(uint(len(args)/s.columns)), bulkSizes) - 1
-	return s.sizes[i], s.columns << i
+// runner runs a statement. It is a *sql.Stmt or an unprepared statement.
+type runner interface {
+	ExecContext(ctx context.Context, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, args ...any) (*sql.Rows, error)
 }
 
-// exec executes s for all rows of args and returns how many it affected.
-func (s *bulk) exec(ctx context.Context, tx *sql.Tx, args []any) (affected int64, err error) {
+// unprepared is a statement of a transaction that is sent as text.
+type unprepared struct {
+	tx   *sql.Tx
+	text string
+}
+
+func (u unprepared) ExecContext(ctx context.Context, args ...any) (sql.Result, error) {
+	return u.tx.ExecContext(ctx, u.text, args...)
+}
+
+func (u unprepared) QueryContext(ctx context.Context, args ...any) (*sql.Rows, error) {
+	return u.tx.QueryContext(ctx, u.text, args...)
+}
+
+// next returns the largest statement that the arguments fill, and how many of
+// them it takes.
+func (b *bulk) next(ctx context.Context, tx *sql.Tx, args []any) (runner, int) {
+	rows := len(args) / b.columns
+	if b.db.numbered {
+		rows = min(rows, 1<<(bulkSizes-1))
+		return unprepared{tx, b.text(rows)}, rows * b.columns
+	}
+	i := min(bits.Len(uint(rows)), bulkSizes) - 1
+	return tx.StmtContext(ctx, b.sizes[i]), b.columns << i
+}
+
+// exec executes the statement for all rows of args and returns how many it
+// affected.
+func (b *bulk) exec(ctx context.Context, tx *sql.Tx, args []any) (affected int64, err error) {
 	for len(args) > 0 {
-		statement, n := s.next(args)
-		done, err := tx.StmtContext(ctx, statement).ExecContext(ctx, args[:n]...)
+		statement, n := b.next(ctx, tx, args)
+		done, err := statement.ExecContext(ctx, args[:n]...)
 		if err != nil {
 			return 0, err
 		}
@@ -100,13 +134,13 @@ func (s *bulk) exec(ctx context.Context, tx *sql.Tx, args []any) (affected int64
 	return affected, nil
 }
 
-// selectBulk returns the rows that s finds for all rows of args, read as by
+// selectBulk returns the rows that b finds for all rows of args, read as by
 // selectAll.
-func selectBulk[T any](ctx context.Context, tx *sql.Tx, s *bulk, columns func(*T) []any, args []any) ([]T, error) {
+func selectBulk[T any](ctx context.Context, tx *sql.Tx, b *bulk, columns func(*T) []any, args []any) ([]T, error) {
 	var all []T
 	for len(args) > 0 {
-		statement, n := s.next(args)
-		rows, err := tx.StmtContext(ctx, statement).QueryContext(ctx, args[:n]...)
+		statement, n := b.next(ctx, tx, args)
+		rows, err := statement.QueryContext(ctx, args[:n]...)
 		if err != nil {
 			return nil, err
 		}
@@ -118,9 +152,9 @@ func selectBulk[T any](ctx context.Context, tx *sql.Tx, s *bulk, columns func(*T
 	return all, nil
 }
 
-// among returns which of keys s finds.
-func (s *bulk) among(ctx context.Context, tx *sql.Tx, keys []any) (map[string]bool, error) {
-	all, err := selectBulk(ctx, tx, s, one[string], keys)
+// among returns which of keys the statement finds.
+func (b *bulk) among(ctx context.Context, tx *sql.Tx, keys []any) (map[string]bool, error) {
+	all, err := selectBulk(ctx, tx, b, one[string], keys)
 	found := make(map[string]bool, len(all))
 	for _, key := range all {
 		found[key] = true

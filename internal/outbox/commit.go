@@ -2,9 +2,11 @@ package outbox
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"time"
 
@@ -32,10 +34,12 @@ var (
 	ErrBusy   = errors.New("too many events wait to be stored")
 )
 
-// delivery is the events of one request and what became of each.
+// delivery is the events of one request and what became of each. The signature
+// is empty if nothing is signed.
 type delivery struct {
-	events  []alert.Event
-	results []Result
+	signature string
+	events    []alert.Event
+	results   []Result
 }
 
 // batch is the deliveries that share a commit.
@@ -53,13 +57,21 @@ type batch struct {
 // database that is unreachable or locked; ctx matters only before the events
 // join others.
 func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, error) {
+	return o.RecordRequest(ctx, "", events)
+}
+
+// RecordRequest is Record for the events of a request that Twilio signed. The
+// signature identifies the request for KeepFor: when it comes again, all of its
+// events were seen before, whatever they are. Events older than KeepFor are not
+// recorded: their request may have been forgotten. Without a signature it is Record.
+func (o *Outbox) RecordRequest(ctx context.Context, signature string, events []alert.Event) ([]Result, error) {
 	if len(events) == 0 {
 		return nil, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	d := delivery{events, make([]Result, len(events))}
+	d := delivery{signature, events, make([]Result, len(events))}
 	b, err := o.join(d)
 	if err != nil {
 		return nil, err
@@ -150,9 +162,9 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	// unless the last batch had some: where each error comes by two ways, half of
 	// them are known.
 	var r *recording
-	askFirst := o.askFirst
+	askFirst, name := o.askFirst, rand.Text()
 	b.err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.options, time.Now(), b.deliveries)
+		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), name, b.deliveries)
 		r.askFirst, askFirst = askFirst, true
 		return r.store(ctx, tx)
 	})
@@ -183,6 +195,9 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 func (o *Outbox) show(r *recording, chart map[alert.Counter]int64) {
 	for _, e := range r.entries {
 		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS && e.decision != waits {
+			if _, known := chart[c]; !known && len(chart) >= maxChart {
+				c.Code = "" // a stranger may make up codes
+			}
 			chart[c]++
 		}
 	}
@@ -213,20 +228,30 @@ func chartCounter(e alert.Event, now time.Time) (alert.Counter, bool) {
 	return c, e.Level != alert.Info
 }
 
-// storeChart adds to the chart's counters and empties chart. The chart is a
-// picture, not a record: it is written once a second, so that webhooks do not
-// pay for it, and a crash loses a second of it.
+// maxChart is about how many counters the chart has for an hour.
+const maxChart = 10_000
+
+// storeChart adds to the chart's counters, and sets those in chart back to zero.
+// The chart is a picture, not a record: it is written once a second, so that
+// webhooks do not pay for it, and a crash loses a second of it.
 func (o *Outbox) storeChart(chart map[alert.Counter]int64) {
-	if len(chart) == 0 {
+	added := maps.Clone(chart)
+	maps.DeleteFunc(added, func(_ alert.Counter, n int64) bool { return n == 0 })
+	if len(added) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), chartTimeout)
 	defer cancel()
 	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := addCounts(ctx, tx, &o.db.bulk, chart)
+		_, err := addCounts(ctx, tx, &o.db.bulk, added)
 		return err
 	})
-	if err == nil {
-		clear(chart)
+	if err != nil {
+		return
 	}
+	for c := range added {
+		chart[c] = 0
+	}
+	hour := alert.Hourly.Start(time.Now())
+	maps.DeleteFunc(chart, func(c alert.Counter, _ int64) bool { return c.Start.Before(hour) })
 }

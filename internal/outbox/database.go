@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 //go:embed schema.sql
@@ -50,7 +51,8 @@ func openDatabase(ctx context.Context, address string) (*database, error) {
 // program up to date, and refuses those of a newer one. The lock, where it is
 // not empty, is taken first.
 func (db *database) migrate(ctx context.Context, lock string) error {
-	err := db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	// Once: who starts wants to know what is wrong.
+	err := db.attempt(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if lock != "" {
 			if _, err := tx.ExecContext(ctx, lock); err != nil {
 				return err
@@ -110,15 +112,38 @@ func (db *database) Close() error {
 // errAgain makes transact run a transaction again.
 var errAgain = errors.New("an event is known already")
 
-// transact runs do in a transaction, again while other replicas are faster and
-// ctx lasts. Nothing is stored unless it returns nil.
+// lostPause is how long transact waits before it looks for a lost server again.
+const lostPause = 50 * time.Millisecond
+
+// transact runs do in a transaction, again while ctx lasts if other replicas
+// are faster or the server is lost: after a fail-over another one answers. Nothing
+// is stored unless it returns nil. If the connection ends during a commit, that may
+// have happened all the same, so do must find then what it has stored.
 func (db *database) transact(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	for {
 		err := db.attempt(ctx, do)
-		if ctx.Err() != nil || !errors.Is(err, errAgain) && !outrun(err) {
+		gone := err != nil && db.numbered && lost(err)
+		if gone {
+			db.dropConnections()
+		}
+		if ctx.Err() != nil || !gone && !errors.Is(err, errAgain) && !outrun(err) {
 			return err
 		}
+		if gone {
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(lostPause):
+			}
+		}
 	}
+}
+
+// dropConnections closes the connections that are not in use.
+func (db *database) dropConnections() {
+	most := db.writes.Stats().MaxOpenConnections
+	db.writes.SetMaxIdleConns(0)
+	db.writes.SetMaxIdleConns(most)
 }
 
 func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.Tx) error) error {

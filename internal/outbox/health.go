@@ -19,6 +19,8 @@ const (
 
 // Health says whether the outbox works.
 type Health struct {
+	// Down is whether the outbox cannot be used, which a restart may fix.
+	Down bool
 	// Problem says why it is not healthy and what to do, empty if it is.
 	Problem string
 	// Notes tell of SMS of the last day that did not reach their phone.
@@ -35,7 +37,7 @@ func (o *Outbox) Health(ctx context.Context) Health {
 		return o.unhealthy("the outbox cannot be written", err)
 	}
 	if now.Sub(fromMillis(o.failed.Load())) < unhealthyFor {
-		return Health{Problem: "the outbox cannot be written: the last webhook was refused"}
+		return Health{Down: true, Problem: "the outbox cannot be written: the last webhook was refused"}
 	}
 	health := Health{}
 	var err error
@@ -84,7 +86,7 @@ func told(reason string) string {
 // the log: it names hosts and users, and anybody may ask for the health.
 func (o *Outbox) unhealthy(problem string, err error) Health {
 	o.options.Logger.Error(problem, "err", err)
-	return Health{Problem: problem}
+	return Health{Down: true, Problem: problem}
 }
 
 // Loss is SMS that did not reach a phone, for one reason.

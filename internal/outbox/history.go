@@ -12,9 +12,14 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// maxCounters is how many counters of a period the page reads at most: a
-// stranger may make up codes.
-const maxCounters = 1000
+// A stranger may make up codes, so the page does not read all counters.
+const (
+	// maxCounters is how many counters of a period the page reads at most: those
+	// with the highest alerts.
+	maxCounters = 1000
+	// maxHours is how many counters of the chart it reads at most: the newest.
+	maxHours = 20_000
+)
 
 // Backlog is what waits.
 type Backlog struct {
@@ -163,11 +168,12 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	return h, nil
 }
 
-const selectHours = `SELECT start, code, CAST(SUM(n) AS BIGINT) FROM counts WHERE period = $1 AND start >= $2 GROUP BY start, code`
+const selectHours = `SELECT start, code, CAST(SUM(n) AS BIGINT)
+	FROM (SELECT start, code, n FROM counts WHERE period = $1 AND start >= $2 ORDER BY start DESC LIMIT $3) AS latest GROUP BY start, code`
 
 func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, error) {
 	first := alert.Hourly.Start(now).Add(-23 * time.Hour)
-	return selectAll(ctx, o.db.reads, func(h *HourCount) []any { return []any{at(&h.Start), &h.Code, &h.N} }, selectHours, string(chartPeriod), millis(first))
+	return selectAll(ctx, o.db.reads, func(h *HourCount) []any { return []any{at(&h.Start), &h.Code, &h.N} }, selectHours, string(chartPeriod), millis(first), maxHours)
 }
 
 // lookBack is among how many events those of a code are looked for at a time. An
@@ -320,7 +326,7 @@ func (o *Outbox) lastDay(ctx context.Context, now time.Time) ([]StatusCount, err
 	return selectAll(ctx, o.db.reads, func(c *StatusCount) []any { return []any{&c.Status, &c.N} }, selectLastDay, millis(now.Add(-24*time.Hour)))
 }
 
-const selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 AND n > 0 ORDER BY n DESC LIMIT $3`
+const selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 ORDER BY alerted DESC LIMIT $3`
 
 // counters adds the highest counters of the running period to counts.
 func (o *Outbox) counters(ctx context.Context, period alert.Period, now time.Time, counts map[alert.Counter]alert.Tally) error {

@@ -1,6 +1,8 @@
 package outbox
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -134,7 +136,7 @@ func TestPageFollowsIndexes(t *testing.T) {
 	t.Parallel()
 	box := pageOutbox(t)
 	queries := map[string][]any{
-		selectHours: {"chart", 0}, selectEvents: {0, 0, "", "", 50}, selectHorizon: {0, 0}, selectLastDay: {0}, selectCounters: {"daily", 0, 1000}, selectPhones(2): {"1", "2"},
+		selectHours: {"chart", 0, 1000}, selectEvents: {0, 0, "", "", 50}, selectHorizon: {0, 0}, selectLastDay: {0}, selectCounters: {"daily", 0, 1000}, selectPhones(2): {"1", "2"},
 	}
 	for _, filter := range filters() {
 		query, args := selectMessages(filter)
@@ -152,7 +154,7 @@ func TestPageFollowsIndexes(t *testing.T) {
 			if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
 				t.Fatal(err)
 			}
-			small := strings.Contains(step, "phones") || strings.Contains(step, "outcomes") || strings.Contains(step, "CONSTANT ROW")
+			small := strings.Contains(step, "phones") || strings.Contains(step, "outcomes") || strings.Contains(step, "CONSTANT ROW") || step == "SCAN latest" // which is limited
 			if strings.HasPrefix(step, "SCAN") && !strings.Contains(step, "INDEX") && !small {
 				t.Errorf("%s\nreads a whole table: %s", query, step)
 			}
@@ -163,6 +165,100 @@ func TestPageFollowsIndexes(t *testing.T) {
 		if err := rows.Err(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// makeUp makes up counters of codes that never were, from a time on: of the day
+// and of the chart.
+func makeUp(t testing.TB, box *Outbox, n int, at time.Time) {
+	t.Helper()
+	if _, err := box.db.writes.ExecContext(t.Context(), `WITH RECURSIVE made (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM made WHERE i < $1 / 2)
+		INSERT INTO counts (account, code, period, start, n, alerted) SELECT 'AC' || i, CAST(100000 + i % 900000 AS TEXT), 'daily', $2, 1, 1 FROM made
+		UNION ALL SELECT 'AC' || i, CAST(100000 + i % 900000 AS TEXT), 'chart', $3, 1, 0 FROM made`,
+		n, millis(alert.Daily.Start(at)), millis(alert.Hourly.Start(at))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPageBesideMadeUpCounters: what it costs does not grow with their number.
+func TestPageBesideMadeUpCounters(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	cost := func(n int) time.Duration {
+		box := pageOutbox(t)
+		makeUp(t, box, n, now)
+		if _, err := box.db.writes.ExecContext(t.Context(), `INSERT INTO counts (account, code, period, start, n, alerted) VALUES ('AC', '11200', 'daily', $1, 120, 100)`, millis(alert.Daily.Start(now))); err != nil {
+			t.Fatal(err)
+		}
+		least := time.Hour
+		for range 7 {
+			begin := time.Now()
+			history, err := box.History(t.Context(), now, Filter{Limit: 50})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := history.Counts[alert.Counter{Account: "AC", Code: "11200", Period: alert.Daily, Start: alert.Daily.Start(now)}]; !ok {
+				t.Fatal("the counter that alerted most is not on the page")
+			}
+			least = min(least, time.Since(begin))
+		}
+		return least
+	}
+	few, many := cost(50_000), cost(500_000)
+	t.Logf("beside 50,000 counters: %v, beside 500,000: %v", few, many)
+	if many > 3*few {
+		t.Errorf("the page takes %v beside 500,000 counters, %v beside 50,000", many, few)
+	}
+}
+
+// TestWebhooksGoOnWhileCountersArePurged: they do not wait for the end of it.
+func TestWebhooksGoOnWhileCountersArePurged(t *testing.T) {
+	t.Parallel()
+	box := pageOutbox(t)
+	makeUp(t, box, 100_000, time.Now().AddDate(0, -3, 0))
+	ctx, stop := context.WithCancel(t.Context())
+	purged := make(chan error)
+	go func() { purged <- box.Purge(ctx) }()
+	left := func() (n int) {
+		if err := box.db.reads.QueryRow(`SELECT COUNT(*) FROM counts WHERE account <> 'AC1'`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for left() == 100_000 {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range 20 {
+		event := alert.Event{ID: fmt.Sprint("NO", i), Kind: alert.Debugger, Account: "AC1", Code: "11200", Level: alert.Error}
+		if _, err := box.Record(t.Context(), []alert.Event{event}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left() == 0 {
+		t.Error("20 webhooks waited for the whole purge")
+	}
+	stop()
+	if err := <-purged; !errors.Is(err, context.Canceled) {
+		t.Errorf("the purge ended with %v", err)
+	}
+}
+
+// TestChartOfMadeUpCodes: it has no more counters than it can show, and counts all.
+func TestChartOfMadeUpCodes(t *testing.T) {
+	t.Parallel()
+	chart := make(map[alert.Counter]int64)
+	box := &Outbox{}
+	for i := range maxChart + 500 {
+		r := &recording{now: time.Now(), entries: []*entry{{event: alert.Event{Code: fmt.Sprint(100_000 + i), Level: alert.Error}}}}
+		r.entries[0].event.Time = r.now
+		box.show(r, chart)
+	}
+	total := int64(0)
+	for _, n := range chart {
+		total += n
+	}
+	if len(chart) > maxChart+2 || total != maxChart+500 { // two when an hour ends meanwhile
+		t.Errorf("%d counters of %d errors", len(chart), total)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
 )
 
 // TestCounterBelowZero, which no program of ours writes, is named; its events

@@ -122,8 +122,9 @@ type Outbox struct {
 	// askFirst is whether the last batch had known events. It belongs to
 	// commitAll.
 	askFirst bool
-	failed   atomic.Int64 // when the last commit of events failed, or 0
-	waiting  atomic.Bool  // events may wait to be decided
+	failed   atomic.Int64               // when the last commit of events failed, or 0
+	waiting  atomic.Bool                // events may wait to be decided
+	text     atomic.Pointer[alert.Text] // instead of that of options, or nil
 
 	mu     sync.Mutex
 	open   *batch        // that deliveries may join, or nil

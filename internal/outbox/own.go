@@ -167,7 +167,7 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 	}
 	var r *recording
 	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.options, time.Now(), nil)
+		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), "", nil)
 		if err := r.loadWaiting(ctx, tx, o.db.skipLocked); err != nil || len(r.entries) == 0 {
 			return err
 		}

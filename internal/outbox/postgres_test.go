@@ -359,15 +359,8 @@ func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 	open(t, address, options).Close()
 	address += "&enable_seqscan=off" // for the test's own looks
 	db := openSQL(t, address)
-	old := time.Now().Add(-300 * time.Hour).UnixMilli()
-	execute(t, db,
-		fmt.Sprintf(`INSERT INTO events SELECT 'old ' || i, %d, %d, 'debugger', '%s', '11200', 'error', '', '', 'alerted' FROM generate_series(1, 50000) AS i`, old, old, account),
-		fmt.Sprintf(`INSERT INTO sms (id, event, code, recipient, body, status, created, next_at, attempts, attempt_at, sent_at, sid)
-			SELECT 'old ' || i, 'old ' || i, '11200', '%s', 'old ' || i, CASE WHEN i %% 2 = 0 THEN 'held' ELSE 'sent' END, %d + i, %d, 1, %d,
-			CASE WHEN i %% 2 = 0 THEN 0 ELSE %d + i END, CASE WHEN i %% 2 = 0 THEN NULL ELSE 'SMold' || i END FROM generate_series(1, 50000) AS i`, alice, old, old, old, old),
-		"INSERT INTO sids SELECT sid, id, created FROM sms WHERE sid IS NOT NULL",
-		fmt.Sprintf("INSERT INTO failures SELECT sid, %d, '30003' FROM sids", old),
-		"VACUUM ANALYZE")
+	history(t, db, 50000)
+	execute(t, db, "VACUUM ANALYZE")
 	db.Close()
 	before := scans(t, address)
 	box := open(t, address, options)
@@ -406,22 +399,24 @@ func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 	}
 }
 
-// TestLookUpsInAYoungDatabaseUseIndexes records in tables of which Postgres has
-// no statistics yet, and whose statements were prepared while they were empty:
-// it would read them from end to end, which took 40 ms for each commit after a
-// minute of a storm.
+// TestLookUpsInAYoungDatabaseUseIndexes records in tables that have grown
+// and of which Postgres has no statistics yet: to read them from end to end took
+// 40 ms for each commit after a minute of a storm.
 func TestLookUpsInAYoungDatabaseUseIndexes(t *testing.T) {
 	t.Parallel()
 	address := postgresAddress(t)
 	options := defaults(t, "* at 1 yearly")
 	open(t, address, options).Close()
+	db := openSQL(t, address)
+	history(t, db, 20000)
+	db.Close()
 	before := scans(t, address)
 	box := open(t, address, options)
 	var batch []alert.Event
 	for i := range 64 {
 		batch = append(batch, about(fmt.Sprint("NO", i), "11200", fmt.Sprintf("SM%032x", i)))
 	}
-	for i := range 10 { // from the sixth on a statement keeps its plan
+	for i := range 10 {
 		results, err := box.Record(t.Context(), batch)
 		if err != nil {
 			t.Fatal(err)
@@ -434,6 +429,19 @@ func TestLookUpsInAYoungDatabaseUseIndexes(t *testing.T) {
 	if after := scans(t, address); before != after {
 		t.Errorf("tables were read from end to end: %s, before it was %s", after, before)
 	}
+}
+
+// history fills the tables with n events of long ago and what followed.
+func history(t *testing.T, db *sql.DB, n int) {
+	t.Helper()
+	old := time.Now().Add(-300 * time.Hour).UnixMilli()
+	execute(t, db,
+		fmt.Sprintf(`INSERT INTO events SELECT 'old ' || i, %d, %d, 'debugger', '%s', '11200', 'error', '', '', 'alerted' FROM generate_series(1, %d) AS i`, old, old, account, n),
+		fmt.Sprintf(`INSERT INTO sms (id, event, code, recipient, body, status, created, next_at, attempts, attempt_at, sent_at, sid)
+			SELECT 'old ' || i, 'old ' || i, '11200', '%s', 'old ' || i, CASE WHEN i %% 2 = 0 THEN 'held' ELSE 'sent' END, %d + i, %d, 1, %d,
+			CASE WHEN i %% 2 = 0 THEN 0 ELSE %d + i END, CASE WHEN i %% 2 = 0 THEN NULL ELSE 'SMold' || i END FROM generate_series(1, %d) AS i`, alice, old, old, old, old, n),
+		"INSERT INTO sids SELECT sid, id, created FROM sms WHERE sid IS NOT NULL",
+		fmt.Sprintf("INSERT INTO failures SELECT sid, %d, '30003' FROM sids", old))
 }
 
 // scans counts how often the large tables were read from end to end, by

@@ -27,6 +27,7 @@ func (r Result) String() string { return cmp.Or(r.Text, r.Reason) }
 // Decisions of the outbox; all others are reasons of the triggers.
 const (
 	seenBefore = "seen before"
+	tooOld     = "too old: it happened before what the outbox remembers"
 	ownSMS     = "an SMS of our own"
 	waits      = "waits: perhaps about an SMS of our own"
 	alerted    = "alerted"
@@ -46,9 +47,12 @@ type recording struct {
 	options Options
 	now     time.Time
 	entries []*entry
-	// askFirst makes dropSeen look for known events. Otherwise all count as new
-	// until insertEvents finds out.
+	// askFirst makes dropReplays and dropSeen look for what is known. Otherwise all
+	// counts as new until an insert finds out.
 	askFirst bool
+	// signed holds the entries of each delivery that is signed, by its signature.
+	// A signature that is in a batch twice has only the first of them.
+	signed map[string][]*entry
 	// deliveries hold the entries of each delivery, in order.
 	deliveries [][]*entry
 	tallies    map[alert.Counter]alert.Tally
@@ -66,19 +70,25 @@ type message struct {
 	summary string // held: the SMS that will sum it up
 }
 
-func newRecording(bulk *statements, options Options, now time.Time, deliveries []delivery) *recording {
-	r := &recording{bulk: bulk, options: options, now: now, tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool)}
+// newRecording begins to record deliveries. The events without an ID get one made
+// of name, so that a second attempt finds what the first has stored.
+func newRecording(bulk *statements, options Options, now time.Time, name string, deliveries []delivery) *recording {
+	r := &recording{bulk: bulk, options: options, now: now, tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool), signed: make(map[string][]*entry)}
 	for _, d := range deliveries {
 		entries := make([]*entry, len(d.events))
 		for i, event := range d.events {
 			if event.ID == "" {
-				event.ID = "new " + rand.Text()
+				event.ID = fmt.Sprint("new ", name, " ", len(r.entries)+i)
 			}
-			event.Time = r.happened(event)
 			d.results[i] = Result{} // an attempt before this one may have left something
 			entries[i] = &entry{event: event, result: &d.results[i]}
+			entries[i].event.Time = r.happened(event)
+			if d.signature != "" && !event.Time.IsZero() && now.Sub(event.Time) > options.KeepFor {
+				entries[i].decide(tooOld)
+			}
 		}
 		r.add(entries)
+		r.sign(d.signature, entries)
 	}
 	return r
 }
@@ -87,6 +97,25 @@ func newRecording(bulk *statements, options Options, now time.Time, deliveries [
 func (r *recording) add(entries []*entry) {
 	r.deliveries = append(r.deliveries, entries)
 	r.entries = append(r.entries, entries...)
+}
+
+// sign notes the signature of a delivery, if it has one and that is new.
+func (r *recording) sign(signature string, entries []*entry) {
+	if signature == "" {
+		return
+	}
+	if r.signed[signature] != nil {
+		drop(entries)
+		return
+	}
+	r.signed[signature] = entries
+}
+
+// drop decides entries that were seen before.
+func drop(entries []*entry) {
+	for _, e := range entries {
+		e.decide(seenBefore)
+	}
 }
 
 // happened returns when e happened. Twilio delivers for four hours at most: an
@@ -104,6 +133,9 @@ func (r *recording) happened(e alert.Event) time.Time {
 // Replicas can do it side by side: they lock the counters' rows, in one order,
 // before they write events.
 func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
+	if err := r.dropReplays(ctx, tx); err != nil {
+		return err
+	}
 	if err := r.dropSeen(ctx, tx); err != nil {
 		return err
 	}
@@ -114,6 +146,37 @@ func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	return r.insertEvents(ctx, tx)
+}
+
+// dropReplays decides the events of requests whose signature is known, and
+// writes the signatures of the others, in sorted order as replicas must.
+func (r *recording) dropReplays(ctx context.Context, tx *sql.Tx) error {
+	if r.askFirst {
+		var signatures []any
+		for signature := range r.signed {
+			signatures = append(signatures, []byte(signature))
+		}
+		seen, err := r.bulk.seenRequests.among(ctx, tx, signatures)
+		if err != nil {
+			return fmt.Errorf("looking for known requests: %w", err)
+		}
+		for signature := range seen {
+			drop(r.signed[signature])
+			delete(r.signed, signature)
+		}
+	}
+	args := make([]any, 0, 2*len(r.signed))
+	for _, signature := range slices.Sorted(maps.Keys(r.signed)) {
+		args = append(args, []byte(signature), millis(r.now))
+	}
+	stored, err := r.bulk.insertRequests.exec(ctx, tx, args)
+	if err != nil {
+		return fmt.Errorf("storing requests: %w", err)
+	}
+	if stored != int64(len(r.signed)) {
+		return errAgain
+	}
+	return nil
 }
 
 // dropSeen decides the events that are already known, here or in the batch.
@@ -130,12 +193,13 @@ func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
 		}
 	}
 	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool {
-		if seen[e.event.ID] {
+		if e.decision == "" && seen[e.event.ID] {
 			e.decide(seenBefore)
-			return true
 		}
-		seen[e.event.ID] = true
-		return false
+		if e.decision == "" {
+			seen[e.event.ID] = true
+		}
+		return e.decision != ""
 	})
 	return nil
 }

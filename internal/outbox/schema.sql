@@ -21,6 +21,14 @@ CREATE TABLE events (
 );
 CREATE INDEX events_received ON events (received);
 
+-- Signatures of the requests that brought events. They are Twilio's only word for
+-- a request: how a form falls into fields is not signed.
+CREATE TABLE requests (
+	signature BYTEA  PRIMARY KEY,
+	at        BIGINT
+) /*WITHOUT ROWID*/;
+CREATE INDEX requests_at ON requests (at);
+
 -- Events that are not decided yet: they may be about an SMS of ours.
 CREATE TABLE waiting (
 	event    TEXT   PRIMARY KEY,
@@ -37,7 +45,7 @@ CREATE TABLE counts (
 	alerted BIGINT DEFAULT 0, -- up to which count its alerts have been told
 	PRIMARY KEY (account, code, period, start)
 ) /*WITHOUT ROWID*/;
-CREATE INDEX counts_period ON counts (period, start);
+CREATE INDEX counts_told ON counts (period, start, alerted);
 
 CREATE TABLE sms (
 	id          TEXT   PRIMARY KEY,

@@ -125,6 +125,7 @@ func (s *store) elapse(d time.Duration) {
 		"sms":      {"created", "happened", "next_at", "attempt_at", "doubt_since", "sent_at", "body_until"},
 		"sids":     {"at"},
 		"failures": {"at"},
+		"requests": {"at"},
 	} {
 		var set []string
 		for _, c := range columns {

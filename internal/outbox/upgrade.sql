@@ -4,6 +4,13 @@
 ALTER TABLE events ADD COLUMN decided BIGINT;
 ALTER TABLE counts ADD COLUMN alerted BIGINT DEFAULT 0;
 UPDATE counts SET alerted = n;
+DROP INDEX counts_period;
+CREATE INDEX counts_told ON counts (period, start, alerted);
+CREATE TABLE requests (
+	signature BYTEA  PRIMARY KEY,
+	at        BIGINT
+) /*WITHOUT ROWID*/;
+CREATE INDEX requests_at ON requests (at);
 CREATE TABLE waiting (
 	event    TEXT   PRIMARY KEY,
 	delivery TEXT   NOT NULL,

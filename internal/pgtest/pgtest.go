@@ -7,6 +7,7 @@
 package pgtest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -177,9 +178,13 @@ func (s *Server) dropRoot() error {
 	return os.Chown(s.dir, int(uid), int(gid))
 }
 
-// command returns a program of Postgres, to be run by the server's user.
+// command returns a program, by its path or one of Postgres, to be run by the
+// server's user.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(filepath.Join(s.bin, name), args...)
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(s.bin, name)
+	}
+	c := exec.Command(name, args...)
 	c.Dir = s.dir
 	c.Env = []string{"PATH=" + s.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=" + s.dir}
 	c.SysProcAttr = attributes(s.credential)
@@ -255,15 +260,35 @@ func (s *Server) Address(database string) string {
 }
 
 // TCP returns the address of a database by a port of the loopback address,
-// which stays open until the test ends, whether the server runs or not:
-// connections are passed on to its socket, or closed where nobody listens.
+// as a Switch has it.
 func (s *Server) TCP(t testing.TB, database string) string {
+	t.Helper()
+	return NewSwitch(t, s).Address(database)
+}
+
+// socket returns the path of the server's socket.
+func (s *Server) socket() string { return filepath.Join(s.dir, ".s.PGSQL."+port) }
+
+// Switch is a port of the loopback address that stands for a server, as a name
+// does that means another server after a fail-over. It stays open until the test
+// ends, whether the server runs or not: connections are passed on to its socket,
+// or closed where nobody listens.
+type Switch struct {
+	address net.Addr
+	server  atomic.Pointer[Server]
+	lose    atomic.Bool
+}
+
+// NewSwitch returns a Switch that stands for server.
+func NewSwitch(t testing.TB, server *Server) *Switch {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	s := &Switch{address: l.Addr()}
+	s.To(server)
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -273,13 +298,28 @@ func (s *Server) TCP(t testing.TB, database string) string {
 			go s.pass(client)
 		}
 	}()
-	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", l.Addr(), database)
+	return s
 }
 
+// To makes the port stand for another server from the next connection on.
+func (s *Switch) To(server *Server) { s.server.Store(server) }
+
+// LoseCommit cuts the connection of the next commit: the server gets it, its
+// client never hears what became of it.
+func (s *Switch) LoseCommit() { s.lose.Store(true) }
+
+// Address returns the address of a database by the port.
+func (s *Switch) Address(database string) string {
+	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", s.address, database)
+}
+
+// Host returns the host and the port.
+func (s *Switch) Host() string { return s.address.String() }
+
 // pass passes a connection on to the server's socket until one of both ends.
-func (s *Server) pass(client net.Conn) {
+func (s *Switch) pass(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("unix", filepath.Join(s.dir, ".s.PGSQL."+port))
+	server, err := net.Dial("unix", s.server.Load().socket())
 	if err != nil {
 		return
 	}
@@ -288,7 +328,20 @@ func (s *Server) pass(client net.Conn) {
 		defer client.Close()
 		io.Copy(client, server)
 	}()
-	io.Copy(server, client)
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil {
+			return
+		}
+		lost := bytes.Contains(buffer[:n], []byte("commit\x00")) && s.lose.CompareAndSwap(true, false)
+		if lost {
+			client.Close()
+		}
+		if _, err := server.Write(buffer[:n]); err != nil || lost {
+			return
+		}
+	}
 }
 
 // Database creates an empty database and returns its address.
@@ -304,6 +357,59 @@ func (s *Server) Database(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return s.Address(name)
+}
+
+// Pooler starts a PgBouncer before the server that ends with the test, with
+// four connections for each database, each lent for a transaction. It returns
+// the address, by way of it, of the database at address. Where the machine has
+// no PgBouncer it skips the test.
+func (s *Server) Pooler(t testing.TB, address string) string {
+	t.Helper()
+	path := "/usr/sbin/pgbouncer" // often not in PATH
+	if found, err := exec.LookPath("pgbouncer"); err == nil {
+		path = found
+	} else if _, err := os.Stat(path); err != nil {
+		t.Skip("no pgbouncer on this machine, in PATH or /usr/sbin: install the package pgbouncer")
+	}
+	dir, err := os.MkdirTemp(s.dir, "pgbouncer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, log := filepath.Join(dir, "config"), filepath.Join(dir, "log")
+	settings := fmt.Sprintf("[databases]\n* = host=%s port=%s user=postgres\n[pgbouncer]\nunix_socket_dir=%s\nlisten_port=%s\nauth_type=any\npool_mode=transaction\ndefault_pool_size=4\nlogfile=%s\n",
+		s.dir, port, dir, port, log)
+	if err := os.WriteFile(config, []byte(settings), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.credential; c != nil {
+		if err := os.Chown(dir, int(c.Uid), int(c.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pooler := s.command(path, "-q", config)
+	if err := pooler.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		pooler.Process.Kill()
+		pooler.Wait()
+	})
+	pooled := strings.Replace(address, url.QueryEscape(s.dir), url.QueryEscape(dir), 1)
+	db, err := sql.Open("pgx", pooled+"&default_query_exec_mode=exec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for end := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+		err := db.PingContext(t.Context())
+		if err == nil {
+			return pooled
+		}
+		if time.Now().After(end) {
+			log, _ := os.ReadFile(log)
+			t.Fatalf("starting PgBouncer: %v\n%s", err, log)
+		}
+	}
 }
 
 // Stop ends the server as an operator does who is in a hurry: connections are

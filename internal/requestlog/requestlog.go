@@ -1,10 +1,23 @@
 // Package requestlog writes one line in the log for each request, at its end.
+// Strangers cannot fill the log: what they chose is cut, and refusals that are
+// alike are summed up.
 package requestlog
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
+)
+
+const (
+	// longest is how many bytes a refused request may have of each attribute.
+	longest = 200
+	// linesASecond is how many refusals of a kind have lines of their own in a
+	// second.
+	linesASecond = 5
 )
 
 // response is an answer on its way, and what the request's line says of it.
@@ -48,30 +61,93 @@ func SetQuiet(w http.ResponseWriter) {
 // an error if the server was at fault. A request whose kind was set is reported
 // to observe, with the status of the answer.
 func New(next http.Handler, observe func(kind string, status int), logger *slog.Logger) http.Handler {
+	refused := &refusals{logger: logger, lately: make(map[alike]int)}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		logged := &response{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(logged, r)
+		if logged.kind != "" {
+			observe(logged.kind, logged.status)
+		}
+		level := levelOf(logged.status, logged.quiet)
+		if level > slog.LevelInfo && !refused.admit(alike{logged.kind, logged.status}) {
+			return
+		}
 		attrs := []slog.Attr{
-			slog.String("method", r.Method), slog.String("path", r.URL.Path),
+			slog.String("method", cut(r.Method)), slog.String("path", cut(r.URL.Path)),
 			slog.Int("status", logged.status), slog.Float64("seconds", time.Since(begin).Seconds()),
 		}
 		if logged.kind != "" {
-			observe(logged.kind, logged.status)
 			attrs = append(attrs, slog.String("kind", logged.kind))
 		}
-		logger.LogAttrs(r.Context(), logged.level(), "request", append(attrs, logged.attrs...)...)
+		attrs = append(attrs, logged.attrs...)
+		if level > slog.LevelInfo {
+			cutAll(attrs)
+		}
+		logger.LogAttrs(r.Context(), level, "request", attrs...)
 	})
 }
 
-func (w *response) level() slog.Level {
+func levelOf(status int, quiet bool) slog.Level {
 	switch {
-	case w.status >= 500:
+	case status >= 500:
 		return slog.LevelError
-	case w.status >= 400:
+	case status >= 400:
 		return slog.LevelWarn
-	case w.quiet:
+	case quiet:
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
+}
+
+// cut cuts what is too long for the log.
+func cut(s string) string {
+	if len(s) <= longest {
+		return s
+	}
+	return strings.ToValidUTF8(s[:longest], "") + "…"
+}
+
+func cutAll(attrs []slog.Attr) {
+	for i, attr := range attrs {
+		if attr.Value.Kind() == slog.KindString {
+			attrs[i].Value = slog.StringValue(cut(attr.Value.String()))
+		}
+	}
+}
+
+// alike is what refusals have in common that share lines.
+type alike struct {
+	kind   string
+	status int
+}
+
+// refusals counts the refusals of the last second.
+type refusals struct {
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	lately map[alike]int
+}
+
+// admit counts a refusal and reports whether it has a line of its own. The
+// others are summed up at the end of the second.
+func (r *refusals) admit(a alike) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lately[a]++
+	if r.lately[a] == 1 {
+		time.AfterFunc(time.Second, func() { r.sumUp(a) })
+	}
+	return r.lately[a] <= linesASecond
+}
+
+func (r *refusals) sumUp(a alike) {
+	r.mu.Lock()
+	more := r.lately[a] - linesASecond
+	delete(r.lately, a)
+	r.mu.Unlock()
+	if more > 0 {
+		r.logger.Log(context.Background(), levelOf(a.status, false), "more requests were refused alike within a second", "status", a.status, "kind", a.kind, "more", more)
+	}
 }

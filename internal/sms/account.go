@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"twilio-error-sms/internal/alert"
 )
@@ -77,14 +78,21 @@ func (t *Twilio) AccountState(ctx context.Context) (AccountState, error) {
 	return state, err
 }
 
-// IsTrial reports whether the account is a trial. It is false where the
-// credentials may not read the account, as standard API keys may not.
+// IsTrial reports whether the account is a trial. While Twilio cannot be reached
+// it asks again, for some minutes.
 func (t *Twilio) IsTrial(ctx context.Context) (bool, error) {
-	state, err := t.AccountState(ctx)
-	if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome == alert.Blocked {
-		return false, nil
+	for pause := time.Second; ; pause *= 2 {
+		state, err := t.AccountState(ctx)
+		failure, ok := errors.AsType[*alert.SendError](err)
+		if err == nil || ok && failure.Outcome == alert.Blocked || pause > 3*time.Minute {
+			return state.Trial(), err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(pause):
+		}
 	}
-	return state.Trial(), err
 }
 
 // ReadMessages reads one entry of the message log, as Send must be able to.

@@ -1,5 +1,6 @@
 // Package sms takes an SMS to a phone: through Twilio's REST API, or to the
-// console. It is the only place that knows twilio-go's REST API.
+// console. It is the only place that knows twilio-go's REST API, so it also reads
+// the account and the error log, and sets up Event Streams.
 package sms
 
 import (
@@ -30,6 +31,15 @@ type Account struct {
 	Region, Edge string
 	// BaseURL is a stand-in for Twilio's API, nil for the real one.
 	BaseURL *url.URL
+}
+
+// WithToken returns the account as its auth token reaches it: standard API keys
+// may not read the account. An empty token changes nothing.
+func (a Account) WithToken(token string) Account {
+	if token != "" {
+		a.User, a.Password = a.SID, token
+	}
+	return a
 }
 
 // Twilio sends SMS through Twilio's Messages API.

@@ -530,21 +530,61 @@ func TestTrialAccounts(t *testing.T) {
 	if _, err := sender.Send(t.Context(), sms); outcome(t, err).Code != "30044" {
 		t.Errorf("too long beside the prefix: got %v", err)
 	}
-	if trial, err := sender.IsTrial(t.Context()); err != nil || !trial {
-		t.Errorf("is a trial: %v, %v", trial, err)
+}
+
+// What the account is can be read with the auth token, not with a standard API
+// key.
+func TestAccountState(t *testing.T) {
+	t.Parallel()
+	twilio := twiliotest.New(t)
+	sender := newSender(t, twilio.URL)
+	for _, kind := range []string{"Trial", "Full"} {
+		twilio.Change(func(a *twiliotest.Account) { a.Type = kind })
+		if state, err := sender.AccountState(t.Context()); err != nil || state.Trial() != (kind == "Trial") {
+			t.Errorf("%s: got %v, %v", kind, state, err)
+		}
 	}
-	twilio.Change(func(a *twiliotest.Account) { a.Type = "Full" })
-	if trial, err := sender.IsTrial(t.Context()); err != nil || trial {
-		t.Errorf("upgraded, is a trial: %v, %v", trial, err)
+	account := sender.account
+	account.User, account.Password = twiliotest.APIKey, twiliotest.APISecret
+	if _, err := NewTwilio(account.WithToken(""), "", "").AccountState(t.Context()); outcome(t, err).Outcome != alert.Blocked {
+		t.Errorf("with an API key: got %v", err)
 	}
-	sender.account.User, sender.account.Password = twiliotest.APIKey, twiliotest.APISecret
-	if trial, err := sender.IsTrial(t.Context()); err != nil || trial {
-		t.Errorf("with an API key, is a trial: %v, %v", trial, err)
+	if state, err := NewTwilio(account.WithToken(twiliotest.AuthToken), "", "").AccountState(t.Context()); err != nil || state.Type != "Full" {
+		t.Errorf("with an API key, and the token: got %v, %v", state, err)
 	}
-	unreachable := newSender(t, "http://alerts.invalid")
-	if _, err := unreachable.IsTrial(t.Context()); err == nil {
-		t.Error("Twilio is unreachable, and nobody is told")
+}
+
+// flaky is a Twilio that cannot be reached a number of times, and then says that
+// the account is a trial.
+type flaky struct{ failures, asked int }
+
+func (f *flaky) RoundTrip(*http.Request) (*http.Response, error) {
+	if f.asked++; f.asked <= f.failures {
+		return nil, errors.New("no route to host")
 	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"status": "active", "type": "Trial"}`))}, nil
+}
+
+func TestIsTrialAsksAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for failures, want := range map[int]bool{0: true, 3: true, 1000: false} {
+			began := time.Now()
+			sender := NewTwilio(Account{SID: twiliotest.AccountSID, User: "AC", Password: "x"}, "", "")
+			sender.transport = &flaky{failures: failures}
+			trial, err := sender.IsTrial(t.Context())
+			if trial != want || (err == nil) != want || time.Since(began) > 10*time.Minute {
+				t.Errorf("after %d failures: %t, %v, in %s", failures, trial, err, time.Since(began))
+			}
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
+		defer stop()
+		sender := NewTwilio(Account{}, "", "")
+		sender.transport = &flaky{failures: 1000}
+		if _, err := sender.IsTrial(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("stopped: %v", err)
+		}
+	})
 }
 
 func TestEdges(t *testing.T) {

@@ -32,11 +32,11 @@ type Account struct {
 	fetched map[string]bool // the SIDs of SMS whose status was asked for
 }
 
-// newAccount returns an active trial account without numbers.
+// newAccount returns an active full account without numbers.
 func newAccount() Account {
 	return Account{
 		Status:   "active",
-		Type:     "Trial",
+		Type:     "Full",
 		Numbers:  make(map[string]string),
 		Services: make(map[string]string),
 		Outcome:  "delivered",

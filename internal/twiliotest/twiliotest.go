@@ -117,6 +117,8 @@ type Server struct {
 	Accepted func(Message)
 	// Monitor is Twilio's error log.
 	Monitor Monitor
+	// Streams is Event Streams.
+	Streams Streams
 
 	mux      *http.ServeMux
 	mu       sync.Mutex
@@ -135,6 +137,7 @@ func New(t testing.TB) *Server {
 	s.mux.HandleFunc("POST /2010-04-01/Accounts/{account}/Messages.json", s.create)
 	s.mux.HandleFunc("GET /2010-04-01/Accounts/{account}/Messages.json", s.list)
 	s.mux.HandleFunc("GET /v1/Alerts", s.alerts)
+	s.handleStreams()
 	server := httptest.NewServer(http.HandlerFunc(s.authorized))
 	s.URL = server.URL
 	t.Cleanup(func() {

@@ -1,0 +1,243 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/sms"
+)
+
+// Connect makes Twilio send every error to the server at PUBLIC_URL, through
+// Event Streams, and writes a line for each thing it did. What is there already
+// is left as it is.
+func Connect(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+	flags := flag.NewFlagSet("connect", flag.ContinueOnError)
+	only := flags.Bool("n", false, "change nothing, print what would be done")
+	remove := flags.Bool("remove", false, "remove what points to PUBLIC_URL")
+	wait := flags.Duration("wait", 30*time.Second, "`duration` to wait for Twilio's test event")
+	if done, err := parse(flags, args, 0, stdout); done || err != nil {
+		return err
+	}
+	c, err := newChecker(getenv, stdout)
+	if err != nil {
+		return err
+	}
+	switch err := c.connectable(); {
+	case err != nil:
+		c.report("PUBLIC_URL", err)
+	case c.settings.Account.SID == "" || c.settings.Account.Password == "":
+		c.report("account", errors.New("no credentials; set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"))
+	case *remove:
+		c.disconnect(ctx, *only)
+	case *only:
+		c.connect(ctx, true)
+	default:
+		c.connectAndTest(ctx, *wait)
+	}
+	err = c.close()
+	if c.bad > 0 {
+		return errors.New("something is bad: fix it, then run connect again; it goes on from where it was")
+	}
+	return err
+}
+
+// connectable returns why Twilio cannot post to PUBLIC_URL, as far as its form
+// says. A stand-in for Twilio takes http.
+func (c *checker) connectable() error {
+	const want = "set the address at which Twilio reaches this server, such as https://alerts.example.com"
+	switch {
+	case c.settings.PublicURL == "":
+		return errors.New("missing; " + want)
+	case !strings.HasPrefix(c.settings.PublicURL, "https://") && c.settings.Account.BaseURL == nil:
+		return errors.New("it is http, which others can read and change on the way; " + want)
+	}
+	return nil
+}
+
+// connectAndTest connects, and waits for a test event of Twilio's. It posts one
+// of its own first, if it can sign: that shows whether its outbox is the server's.
+func (c *checker) connectAndTest(ctx context.Context, wait time.Duration) {
+	began := time.Now().Add(-time.Hour) // the server's clock may be late
+	unopened := c.openOutbox(ctx)
+	before := c.testEvents(ctx, began)
+	if !c.report("PUBLIC_URL", c.publicURL(ctx)) {
+		return
+	}
+	after := c.testEvents(ctx, began)
+	sink, ok := c.connect(ctx, false)
+	if !ok {
+		return
+	}
+	if err := c.twilio.TestSink(ctx, sink.SID); err != nil {
+		c.report("test event", c.streamsError(err))
+		return
+	}
+	elsewhere := ""
+	switch {
+	case unopened != nil:
+		elsewhere = "the outbox cannot be read here: " + unopened.Error()
+	case after == before && c.settings.AuthToken != "":
+		elsewhere = "the server has another outbox than DATABASE_URL here"
+	}
+	if elsewhere != "" {
+		c.report("test event", warning("Twilio sends it, but "+elsewhere+"; look for "+alert.TestEvent+" in the server's log or on its page"))
+		return
+	}
+	for deadline := time.Now().Add(wait); c.testEvents(ctx, began) <= after; {
+		if !sleep(ctx, deadline) {
+			c.report("test event", fmt.Errorf("none came within %s, though Twilio took the request; see the Console's error log for errors of sink %s, then run connect again", wait, sink.SID))
+			return
+		}
+	}
+	c.report("test event, from Twilio to the server", nil)
+}
+
+// testEvents returns how many test events the outbox has seen since a time, 0
+// where that cannot be told.
+func (c *checker) testEvents(ctx context.Context, since time.Time) int64 {
+	if c.box == nil {
+		return 0
+	}
+	n, err := c.box.TestEvents(ctx, since)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// sleep waits for half a second and returns true, or false where ctx or the
+// deadline is over.
+func sleep(ctx context.Context, deadline time.Time) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(min(500*time.Millisecond, time.Until(deadline))):
+		return time.Now().Before(deadline)
+	}
+}
+
+// connect finds the sink and its subscription, makes what is missing unless it
+// is only to print, and reports whether all is well.
+func (c *checker) connect(ctx context.Context, only bool) (sink sms.Sink, ok bool) {
+	sinks, err := c.twilio.Sinks(ctx, c.webhookURL())
+	if err != nil {
+		return sink, c.report("Event Streams", c.streamsError(err))
+	}
+	switch {
+	case len(sinks) > 0:
+		if sink, ok = c.pick(sinks); !ok {
+			return sink, false
+		}
+	case only:
+		c.report("sink would be created, for "+c.webhookURL(), nil)
+	default:
+		if sink.SID, err = c.twilio.CreateSink(ctx, c.webhookURL()); err != nil {
+			return sink, c.report("sink", c.streamsError(err))
+		}
+		c.report("sink "+sink.SID+" created, for "+c.webhookURL(), nil)
+	}
+	switch {
+	case sink.Errors != "":
+		c.report("subscription "+sink.Errors+" found", nil)
+	case only:
+		c.report("subscription to errors would be created", nil)
+	default:
+		if sink.Errors, err = c.twilio.Subscribe(ctx, sink); err != nil {
+			return sink, c.report("subscription", c.streamsError(err))
+		}
+		c.report("subscription "+sink.Errors+" to errors created", nil)
+	}
+	return sink, true
+}
+
+// pick reports on sinks that point here and returns the best, unless all have
+// failed.
+func (c *checker) pick(sinks []sms.Sink) (best sms.Sink, ok bool) {
+	rank := func(s sms.Sink) int {
+		switch {
+		case s.Failed():
+			return 2
+		case s.Errors == "":
+			return 1
+		}
+		return 0
+	}
+	best = slices.MinFunc(sinks, func(a, b sms.Sink) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, sink := range sinks {
+		if sink.SID != best.SID {
+			c.report("sink "+sink.SID, warning("it points here too; connect -remove, then connect, leaves one"))
+		}
+	}
+	if best.Failed() {
+		return best, c.report("sink "+best.SID, errors.New("failed: Twilio has given up on it; run connect -remove, then connect"))
+	}
+	return best, c.report(fmt.Sprintf("sink %s found, %s", best.SID, best.Status), nil)
+}
+
+// disconnect removes the sinks that point here, with their subscriptions, unless
+// it is only to print.
+func (c *checker) disconnect(ctx context.Context, only bool) {
+	sinks, err := c.twilio.Sinks(ctx, c.webhookURL())
+	if err != nil {
+		c.report("Event Streams", c.streamsError(err))
+		return
+	}
+	if len(sinks) == 0 {
+		c.report("nothing of Event Streams points to "+c.webhookURL(), nil)
+	}
+	for _, sink := range sinks {
+		what := strings.Join(append([]string{"sink " + sink.SID}, sink.Subscriptions...), " with subscription ")
+		if only {
+			c.report(what+" would be removed", nil)
+			continue
+		}
+		fmt.Fprintf(c.out, "      %s points to %s\n", what, c.webhookURL())
+		if err := c.twilio.RemoveSink(ctx, sink); err != nil {
+			c.report(what, c.streamsError(err))
+			continue
+		}
+		c.report(what+" removed", nil)
+	}
+}
+
+// streams reports what of Event Streams points here.
+func (c *checker) streams(ctx context.Context) {
+	const others = "the Debugger webhook and Alarms in the Console cannot be read by API"
+	sinks, err := c.twilio.Sinks(ctx, c.webhookURL())
+	connected := slices.IndexFunc(sinks, func(s sms.Sink) bool { return s.Errors != "" && !s.Failed() })
+	switch {
+	case err != nil:
+		c.report("Event Streams", warning(fmt.Sprintf("%v; what points here is not known (%s)", err, others)))
+	case connected >= 0:
+		c.report(fmt.Sprintf("Event Streams: sink %s and subscription %s point here (%s)", sinks[connected].SID, sinks[connected].Errors, others), nil)
+	case len(sinks) > 0:
+		c.report("Event Streams", warning(fmt.Sprintf("sink %s points here but brings no errors (%s); run connect", sinks[0].SID, sinks[0].Status)))
+	default:
+		c.report("Event Streams", warning("nothing points here; run connect, or set the Debugger webhook in the Console ("+others+")"))
+	}
+}
+
+// streamsError adds to what Twilio answered about Event Streams what to do.
+func (c *checker) streamsError(err error) error {
+	failure, ok := errors.AsType[*alert.SendError](err)
+	permission := ok && slices.Contains([]string{"20003", "20006", "20403"}, failure.Code)
+	console := "set the Debugger webhook in the Console to " + c.webhookURL() + "#rc=3&rp=all instead"
+	remedy := "an account has at most 100 sinks and 100 subscriptions, see Event Streams in the Console; or " + console
+	switch {
+	case !ok || failure.Outcome != alert.Blocked && failure.Outcome != alert.Refused:
+		remedy = "run connect again: it goes on from there"
+	case permission && c.settings.Account.User != c.settings.Account.SID:
+		remedy = "allow the API key to read, create and delete Sinks and Subscriptions of Event Streams, or run connect with TWILIO_AUTH_TOKEN and no API key"
+	case permission:
+		remedy = "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN again from the Console's first page; if they are right, this account may not use Event Streams, as some trials may not: " + console
+	}
+	return fmt.Errorf("%w; %s", err, remedy)
+}

@@ -1,0 +1,88 @@
+package outbox_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+// recordRequest records the events of a signed request and returns the answers.
+func (s *store) recordRequest(signature string, events ...alert.Event) []string {
+	s.Helper()
+	results, err := s.box.RecordRequest(s.Context(), signature, events)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var answers []string
+	for _, r := range results {
+		answers = append(answers, r.String())
+	}
+	return answers
+}
+
+// sign returns a signature like no other.
+func sign(n int) string { return fmt.Sprintf("signature number %03d", n) }
+
+// TestSameSignatureIsTheSameRequest, whatever its fields are read as: how they
+// are split is not signed.
+func TestSameSignatureIsTheSameRequest(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* every 1")
+		s.want(s.recordRequest(sign(1), event("NO1", "11200")), "alert")
+		s.want(s.recordRequest(sign(1), event("NO1", "11200")), "seen before")
+		s.want(s.recordRequest(sign(1), event("", "11200"), event("NO2", "11210")), "seen before", "seen before")
+		s.want(s.recordRequest(sign(2), event("NO1", "11200"), event("NO3", "11200")), "seen before", "alert")
+		s.want(s.recordRequest(sign(2), event("", "11200")), "seen before")
+		s.want(s.record(event("", "11200")), "alert") // where nothing is signed two curls are two alerts
+		s.want(s.record(event("", "11200")), "alert")
+		s.open()
+		s.want(s.recordRequest(sign(1), event("", "11200")), "seen before")
+		s.work()
+		s.texted(4)
+	})
+}
+
+// TestReplaysAtOnce come in one batch, or in several of them.
+func TestReplaysAtOnce(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* every 1")
+		var clients sync.WaitGroup
+		for i := range 200 {
+			clients.Go(func() { s.recordRequest(sign(i%10), event("", "11200")) })
+		}
+		clients.Wait()
+		s.work()
+		s.texted(10)
+		if n := s.count("requests"); n != 10 {
+			s.Errorf("%d requests are known, want 10", n)
+		}
+	})
+}
+
+// TestReplayAfterAPurge: what a request claims is then too old.
+func TestReplayAfterAPurge(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* every 1")
+		old := event("NO1", "11200")
+		old.Time = time.Now()
+		s.want(s.recordRequest(sign(1), old), "alert")
+		s.elapse(s.options.KeepFor + time.Hour)
+		if !s.bubble {
+			old.Time = old.Time.Add(-s.options.KeepFor - time.Hour)
+		}
+		if err := s.box.Purge(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		if n := s.count("requests"); n != 0 {
+			s.Errorf("%d requests are known after a purge", n)
+		}
+		s.want(s.recordRequest(sign(1), old, event("NO2", "11200")), "too old: it happened before what the outbox remembers", "alert")
+		if n := s.count("events"); n != 1 {
+			s.Errorf("%d events are recorded, want the one that is not too old", n)
+		}
+		s.want(s.record(old), "alert") // where nothing is signed a wrong date costs nothing
+	})
+}

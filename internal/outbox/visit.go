@@ -1,0 +1,61 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+)
+
+// Visit opens an outbox that a server may be using, for Health, Own and
+// TestEvents. A visitor decides nothing and sends nothing: Record is refused, and
+// events that wait are left to the server.
+func Visit(ctx context.Context, address string) (*Outbox, error) {
+	db, err := openDatabase(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("opening the outbox: %w", err)
+	}
+	stopped := make(chan struct{})
+	close(stopped)
+	options := Options{Logger: slog.New(slog.DiscardHandler), Observer: silent{}}
+	return &Outbox{db: db, options: options, stop: func() {}, stopped: stopped, closed: true}, nil
+}
+
+// UseText makes text the words of the alerts that are recorded from now on.
+func (o *Outbox) UseText(text alert.Text) { o.text.Store(&text) }
+
+// currentOptions returns the options with the text that is used now.
+func (o *Outbox) currentOptions() Options {
+	options := o.options
+	if text := o.text.Load(); text != nil {
+		options.Text = *text
+	}
+	return options
+}
+
+// Own remembers the SID of an SMS that did not come from the outbox as one of
+// ours, so that an error about it alerts nobody. The ID is its own, as in the
+// status callback.
+func (o *Outbox) Own(ctx context.Context, sid, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	return o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := keepSID(ctx, tx, sid, id, time.Now())
+		return err
+	})
+}
+
+// TestEvents returns how many test events of Event Streams came since a time.
+func (o *Outbox) TestEvents(ctx context.Context, since time.Time) (n int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	err = o.db.reads.QueryRowContext(ctx, `SELECT COUNT(*) FROM events WHERE received >= $1 AND kind = $2 AND description = $3`,
+		millis(since), string(alert.Other), alert.TestEvent).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("looking for test events: %w", err)
+	}
+	return n, nil
+}

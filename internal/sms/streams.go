@@ -1,0 +1,188 @@
+package sms
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+
+	events "github.com/twilio/twilio-go/rest/events/v1"
+
+	"twilio-error-sms/internal/alert"
+)
+
+const (
+	streamsURL = "https://events.twilio.com/v1/"
+	// errorType is the type of the events that tell of errors. Source:
+	// https://www.twilio.com/docs/events/event-types/errors/error-logs.
+	errorType = "com.twilio.error-logs.error.logged"
+	// streamsDescription describes our sink and subscription to Twilio's users.
+	streamsDescription = "twilio-error-sms"
+)
+
+// Sink is a webhook sink of Event Streams and what it gets.
+type Sink struct {
+	SID    string // DG…
+	Status string // in Twilio's words: initialized, validating, active or failed
+	// Subscriptions are the SIDs, DF…, of the sink's subscriptions: one at most,
+	// as of 2026.
+	Subscriptions []string
+	// Errors is the SID of the one that brings errors, or empty.
+	Errors string
+}
+
+// Failed reports whether Twilio has given up on the sink.
+func (s Sink) Failed() bool { return s.Status == "failed" }
+
+// Sinks returns the sinks whose destination is exactly the one given. Its
+// errors, and those of the other methods about Event Streams, are
+// *alert.SendError; InDoubt means that a change may have been made.
+func (t *Twilio) Sinks(ctx context.Context, destination string) ([]Sink, error) {
+	var sinks []Sink
+	query := url.Values{}
+	for {
+		page, err := t.streams(ctx, "Sinks", query)
+		if err != nil {
+			return nil, err
+		}
+		for _, found := range page.Sinks {
+			if found.Configuration.Destination != destination {
+				continue
+			}
+			sink := Sink{SID: found.SID, Status: found.Status}
+			if err := t.addSubscriptions(ctx, &sink); err != nil {
+				return nil, err
+			}
+			sinks = append(sinks, sink)
+		}
+		if !turnPage(query, page.Meta.Next) {
+			return sinks, nil
+		}
+	}
+}
+
+// addSubscriptions reads the subscriptions of a sink, and whether one brings
+// errors.
+func (t *Twilio) addSubscriptions(ctx context.Context, sink *Sink) error {
+	page, err := t.streams(ctx, "Subscriptions", url.Values{"SinkSid": {sink.SID}})
+	if err != nil {
+		return err
+	}
+	for _, subscription := range page.Subscriptions {
+		sink.Subscriptions = append(sink.Subscriptions, subscription.SID)
+		query := url.Values{}
+		for more := true; more; {
+			types, err := t.streams(ctx, "Subscriptions/"+subscription.SID+"/SubscribedEvents", query)
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(types.Types, func(e subscribedEvent) bool { return e.Type == errorType }) {
+				sink.Errors = subscription.SID
+			}
+			more = turnPage(query, types.Meta.Next)
+		}
+	}
+	return nil
+}
+
+// streamsPage is a page of a list of Event Streams.
+type streamsPage struct {
+	Sinks []struct {
+		SID, Status   string
+		Configuration struct{ Destination string } `json:"sink_configuration"`
+	}
+	Subscriptions []struct{ SID string }
+	Types         []subscribedEvent
+	Meta          struct {
+		Next string `json:"next_page_url"`
+	}
+}
+
+// subscribedEvent is a type of events of a subscription.
+type subscribedEvent struct {
+	Type          string `json:"type"`
+	SchemaVersion int    `json:"schema_version"`
+}
+
+func (t *Twilio) streams(ctx context.Context, list string, query url.Values) (page streamsPage, err error) {
+	return page, t.read(ctx, streamsURL+list, query, &page)
+}
+
+// CreateSink makes a sink that posts batches of events to a destination, and
+// returns its SID.
+func (t *Twilio) CreateSink(ctx context.Context, destination string) (sid string, err error) {
+	handler, call := t.request(ctx)
+	params := new(events.CreateSinkParams)
+	params.SetDescription(streamsDescription)
+	params.SetSinkType("webhook")
+	params.SetSinkConfiguration(map[string]any{"destination": destination, "method": "POST", "batch_events": true})
+	sink, err := events.NewApiService(handler).CreateSink(params)
+	if err == nil && sink.Sid == nil {
+		err = errors.New("no SID in Twilio's answer")
+	}
+	if err != nil {
+		return "", call.failure(err)
+	}
+	return *sink.Sid, nil
+}
+
+// Subscribe makes a sink get errors, and returns the SID of the subscription: a
+// new one, or the one that the sink has. Where Twilio does not know version 2 of
+// the events' schema for the account, it takes version 1.
+func (t *Twilio) Subscribe(ctx context.Context, sink Sink) (sid string, err error) {
+	sid, err = t.subscribe(ctx, sink, 2)
+	if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome != alert.InDoubt && failure.Code != "" {
+		return t.subscribe(ctx, sink, 1)
+	}
+	return sid, err
+}
+
+func (t *Twilio) subscribe(ctx context.Context, sink Sink, version int) (sid string, err error) {
+	handler, call := t.request(ctx)
+	service := events.NewApiService(handler)
+	if len(sink.Subscriptions) > 0 {
+		params := new(events.CreateSubscribedEventParams)
+		params.SetType(errorType)
+		params.SetSchemaVersion(version)
+		if _, err := service.CreateSubscribedEvent(sink.Subscriptions[0], params); err != nil {
+			return "", call.failure(err)
+		}
+		return sink.Subscriptions[0], nil
+	}
+	params := new(events.CreateSubscriptionParams)
+	params.SetDescription(streamsDescription)
+	params.SetSinkSid(sink.SID)
+	params.SetTypes([]any{subscribedEvent{errorType, version}})
+	subscription, err := service.CreateSubscription(params)
+	if err == nil && subscription.Sid == nil {
+		err = errors.New("no SID in Twilio's answer")
+	}
+	if err != nil {
+		return "", call.failure(err)
+	}
+	return *subscription.Sid, nil
+}
+
+// TestSink asks Twilio to post a test event, alert.TestEvent, to a sink.
+func (t *Twilio) TestSink(ctx context.Context, sid string) error {
+	handler, call := t.request(ctx)
+	if _, err := events.NewApiService(handler).CreateSinkTest(sid); err != nil {
+		return call.failure(err)
+	}
+	return nil
+}
+
+// RemoveSink deletes a sink and its subscriptions, those first.
+func (t *Twilio) RemoveSink(ctx context.Context, sink Sink) error {
+	handler, call := t.request(ctx)
+	service := events.NewApiService(handler)
+	for _, subscription := range sink.Subscriptions {
+		if err := service.DeleteSubscription(subscription); err != nil {
+			return call.failure(err)
+		}
+	}
+	if err := service.DeleteSink(sink.SID); err != nil {
+		return call.failure(err)
+	}
+	return nil
+}
