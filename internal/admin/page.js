@@ -19,7 +19,7 @@ setInterval(async () => {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html")
     const focused = active.closest("details")?.id
     for (const open of document.querySelectorAll("main details[open]")) fresh.getElementById(open.id)?.setAttribute("open", "")
-    for (const part of ["title", "link[rel=icon]", "main"]) document.querySelector(part).replaceWith(fresh.querySelector(part))
+    for (const part of ["title", "link[rel=icon]", "#asof", "main"]) document.querySelector(part).replaceWith(fresh.querySelector(part))
     if (focused) document.getElementById(focused)?.querySelector("summary").focus({preventScroll: true})
   } catch (err) {
     document.title = "✗ unreachable · Twilio errors by SMS"

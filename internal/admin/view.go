@@ -19,7 +19,7 @@ import (
 const (
 	// The page shows the newest alerts and codes briefly, so that it needs two
 	// screens at most, and more of them where it is asked for one kind.
-	briefAlerts, briefCodes = 6, 8
+	briefAlerts, briefCodes = 5, 6
 	longAlerts, longEvents  = 50, 100
 	// triggerCodes is how many codes it shows for each trigger.
 	triggerCodes = 20
@@ -30,7 +30,7 @@ const (
 )
 
 // statuses are what the page can be asked for.
-var statuses = []outbox.Status{outbox.Delivered, outbox.Sent, outbox.Undelivered, outbox.Failed, outbox.Held, outbox.Pending, outbox.Sending}
+var statuses = []outbox.Status{outbox.Delivered, outbox.Sent, outbox.Undelivered, outbox.Failed, outbox.Held, outbox.Pending}
 
 // pageView is what the template reads.
 type pageView struct {
@@ -187,7 +187,7 @@ func (r reason) Remedy() string {
 	if remedy := alert.Remedy(r.Code()); !strings.HasPrefix(remedy, "see http") {
 		return remedy
 	}
-	return "its page says what to do"
+	return "see its page"
 }
 
 // alertRow is an alert and the SMS that told it.
@@ -288,7 +288,16 @@ var pageFuncs = template.FuncMap{
 	"console": console,
 	"outcome": outcome,
 	"phone":   phone,
+	"short":   short,
 	"reason":  func(s string) reason { return reason(s) },
+}
+
+// short writes a time with its zone, and with its date if that was not today.
+func short(t time.Time) string {
+	if alert.Daily.Start(t).Equal(alert.Daily.Start(time.Now())) {
+		return t.UTC().Format("15:04 UTC")
+	}
+	return t.UTC().Format("Jan 2 15:04 UTC")
 }
 
 // clock writes a time with its zone.
