@@ -106,6 +106,9 @@ func (v *pageView) arrange(settings config.Config) {
 		alerts, codes = briefAlerts, briefCodes
 	}
 	v.Alerts, v.OlderAlerts = alertRows(v.SMS, alerts, v.Filter.Limit)
+	for _, a := range v.Alerts {
+		slices.SortFunc(a.SMS, func(a, b outbox.PastSMS) int { return strings.Compare(a.To, b.To) })
+	}
 	v.Groups, v.OlderEvents = codeGroups(v.Events, codes, events, v.Older)
 	v.Chart = newChart(v.Hours, v.Now)
 	v.Triggers = newTriggerRows(settings.Outbox.Triggers, v.Counts, v.Now)
@@ -327,7 +330,7 @@ func outcome(s outbox.PastSMS) string {
 	case s.Status == outbox.Pending && s.Attempts == 0:
 		return "waits to be sent"
 	case s.Status == outbox.Pending && s.Blocked:
-		return fmt.Sprintf("Twilio refused it until you fix this, next attempt at %s", clock(s.Next))
+		return fmt.Sprintf("Twilio refuses it until you fix this, next attempt at %s", clock(s.Next))
 	case s.Status == outbox.Pending:
 		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, clock(s.Next))
 	case s.Status == outbox.Sending && !s.DoubtSince.IsZero():
