@@ -1,0 +1,356 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"html/template"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/outbox"
+)
+
+const (
+	// The page shows the newest alerts and codes briefly, so that it needs two
+	// screens at most, and more of them where it is asked for one kind.
+	briefAlerts, briefCodes = 5, 6
+	longAlerts, longEvents  = 50, 100
+	// triggerCodes is how many codes it shows for each trigger.
+	triggerCodes = 20
+	// catchUpSlack is how late the catch-up reader may be.
+	catchUpSlack = 5 * time.Minute
+
+	clockLayout = "Jan 2 15:04:05 UTC"
+)
+
+// statuses are what the page can be asked for.
+var statuses = []outbox.Status{outbox.Delivered, outbox.Sent, outbox.Undelivered, outbox.Failed, outbox.Held, outbox.Pending}
+
+// pageView is what the template reads.
+type pageView struct {
+	Now     time.Time
+	Style   template.CSS
+	Script  template.JS
+	Health  outbox.Health
+	Backlog outbox.Backlog
+	outbox.History
+
+	Filter    outbox.Filter
+	Paused    bool
+	PublicURL string
+	Polls     time.Duration // how often Twilio’s log is read, if it is
+
+	State       string // healthy, degraded or problem
+	Troubles    []trouble
+	Chart       hourChart
+	Triggers    []triggerRow
+	Alerts      []alertRow
+	Groups      []codeGroup
+	OlderAlerts outbox.Position
+	OlderEvents outbox.Position
+	ShowFront   bool // everything, the newest only
+	Empty       bool // nothing ever came
+	ShowAlerts  bool
+	ShowEvents  bool
+	Statuses    []outbox.Status
+	query       url.Values
+}
+
+// newView returns an empty view of what a query asks for.
+func newView(settings config.Config, query url.Values, now time.Time) (*pageView, error) {
+	v := &pageView{Now: now, Style: template.CSS(pageCSS), Script: template.JS(pageJS), PublicURL: settings.PublicURL, Polls: settings.PollEvery, Statuses: statuses, query: query}
+	var errAlerts, errEvents error
+	v.Filter.Code, v.Filter.Status, v.Paused = query.Get("code"), outbox.Status(query.Get("status")), query.Has("paused")
+	v.Filter.SMS, errAlerts = parsePosition(query.Get("alerts"))
+	v.Filter.Events, errEvents = parsePosition(query.Get("events"))
+	if err := errors.Join(errAlerts, errEvents); err != nil {
+		return nil, err
+	}
+	if v.Filter.Status != "" && !slices.Contains(statuses, v.Filter.Status) {
+		return nil, fmt.Errorf("status: expected one of %v, got %q", statuses, v.Filter.Status)
+	}
+	// An alert that is cut at the end is left for the next page.
+	v.Filter.Limit = max(longEvents, (longAlerts+1)*len(settings.Outbox.Recipients))
+	v.ShowAlerts = v.Filter.Events == outbox.Position{}
+	v.ShowEvents = v.Filter.SMS == outbox.Position{} && v.Filter.Status == ""
+	v.ShowFront = v.ShowAlerts && v.ShowEvents && v.Filter.Code == ""
+	return v, nil
+}
+
+// arrange makes of the history what the page shows.
+func (v *pageView) arrange(settings config.Config) {
+	v.Troubles = troubles(v.History)
+	if late := v.Now.Sub(v.Backlog.CaughtUp); settings.PollEvery > 0 && late > 2*settings.PollEvery+catchUpSlack {
+		what := "Twilio’s log has not been read yet"
+		if !v.Backlog.CaughtUp.IsZero() {
+			what = "Twilio’s log was read until " + clock(v.Backlog.CaughtUp) + " only, see the log of the server"
+		}
+		v.Troubles = append(v.Troubles, trouble{What: what})
+	}
+	v.State = "healthy"
+	if len(v.Troubles) > 0 {
+		v.State = "degraded"
+	}
+	if v.Health.Problem != "" {
+		v.State = "problem"
+	}
+	v.Empty = v.ShowFront && len(v.SMS)+len(v.Events) == 0
+	alerts, events, codes := longAlerts, longEvents, longEvents
+	if v.ShowFront {
+		alerts, codes = briefAlerts, briefCodes
+	}
+	v.Alerts, v.OlderAlerts = alertRows(v.SMS, alerts, v.Filter.Limit)
+	for _, a := range v.Alerts {
+		slices.SortFunc(a.SMS, func(a, b outbox.PastSMS) int { return strings.Compare(a.To, b.To) })
+	}
+	v.Groups, v.OlderEvents = codeGroups(v.Events, codes, events, v.Older)
+	v.Chart = newChart(v.Hours, v.Now)
+	v.Triggers = newTriggerRows(settings.Outbox.Triggers, v.Counts, v.Now)
+}
+
+// Link returns the page with one part of its query changed. Another filter
+// begins at the newest.
+func (v *pageView) Link(name, value string) string {
+	query := url.Values{}
+	for _, kept := range []string{"code", "status", "paused"} {
+		if v.query.Has(kept) {
+			query.Set(kept, v.query.Get(kept))
+		}
+	}
+	query.Set(name, value)
+	if value == "" {
+		query.Del(name)
+	}
+	return "?" + query.Encode()
+}
+
+// Position writes p as a link names it.
+func (v *pageView) Position(p outbox.Position) string {
+	if p.At.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(p.At.UnixMilli(), 10) + "~" + p.ID
+}
+
+func parsePosition(s string) (outbox.Position, error) {
+	if s == "" {
+		return outbox.Position{}, nil
+	}
+	at, id, _ := strings.Cut(s, "~")
+	millis, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return outbox.Position{}, fmt.Errorf("the link to older ones is broken: %q", s)
+	}
+	return outbox.Position{At: time.UnixMilli(millis), ID: id}, nil
+}
+
+// trouble is why the page is degraded.
+type trouble struct {
+	What string
+	Why  reason // empty, or what Twilio said
+}
+
+// troubles says which phones get nothing, and which SMS of the last day were lost.
+func troubles(h outbox.History) []trouble {
+	var all []trouble
+	told := make(map[string]string)
+	for _, p := range h.Phones {
+		if p.GetsNothing() {
+			told[p.To] = p.Error
+			all = append(all, trouble{phone(p.To) + " gets nothing: its last SMS, of " + clock(p.Lost) + ", was lost", reason(p.Error)})
+		}
+	}
+	for _, l := range h.Losses {
+		if why, ok := told[l.To]; !ok || why != l.Error {
+			all = append(all, trouble{fmt.Sprintf("%s: %d SMS %s in the last day", phone(l.To), l.N, l.Status), reason(l.Error)})
+		}
+	}
+	return all
+}
+
+// reason is the error of an SMS: Twilio's code, or what went wrong.
+type reason string
+
+var codePattern = regexp.MustCompile(`^[0-9]{3,6}$`)
+
+// Code returns Twilio's code, or "".
+func (r reason) Code() string { return codePattern.FindString(string(r)) }
+
+// Name returns the short name of the code.
+func (r reason) Name() string { return alert.Event{Code: r.Code()}.Name() }
+
+// Remedy says what to do about the code.
+func (r reason) Remedy() string {
+	if remedy := alert.Remedy(r.Code()); !strings.HasPrefix(remedy, "see http") {
+		return remedy
+	}
+	return "see its page"
+}
+
+// alertRow is an alert and the SMS that told it.
+type alertRow struct {
+	outbox.PastSMS // the first of them
+	SMS            []outbox.PastSMS
+}
+
+// alertRows returns the alerts that all tell of, rows of them at most, and the
+// position of older ones. Where all reaches its limit the last may be incomplete.
+func alertRows(all []outbox.PastSMS, rows, limit int) (alerts []alertRow, older outbox.Position) {
+	end := func(n int) ([]alertRow, outbox.Position) {
+		last := alerts[n-1]
+		return alerts[:n], outbox.Position{At: last.Created, ID: last.Event.ID}
+	}
+	for _, s := range all {
+		last := len(alerts) - 1
+		if last >= 0 && alerts[last].Event.ID == s.Event.ID && alerts[last].Created.Equal(s.Created) {
+			alerts[last].SMS = append(alerts[last].SMS, s)
+			continue
+		}
+		if len(alerts) == rows {
+			return end(rows)
+		}
+		alerts = append(alerts, alertRow{s, []outbox.PastSMS{s}})
+	}
+	if len(all) == limit {
+		return end(max(len(alerts)-1, 1))
+	}
+	return alerts, outbox.Position{}
+}
+
+// codeGroup is the events of a code, the newest first.
+type codeGroup struct{ Events []outbox.PastEvent }
+
+// codeGroups folds the newest events of the same code, and returns the position
+// of older ones.
+func codeGroups(all []outbox.PastEvent, codes, events int, older outbox.Position) ([]codeGroup, outbox.Position) {
+	var groups []codeGroup
+	for i, e := range all {
+		at := slices.IndexFunc(groups, func(g codeGroup) bool { return g.Events[0].Code == e.Code })
+		if i == events || at < 0 && len(groups) == codes {
+			return groups, outbox.Position{At: all[i-1].Received, ID: all[i-1].ID}
+		}
+		if at < 0 {
+			at = len(groups)
+			groups = append(groups, codeGroup{})
+		}
+		groups[at].Events = append(groups[at].Events, e)
+	}
+	return groups, older
+}
+
+// Alerted returns how many of the events made phones ring.
+func (g codeGroup) Alerted() (n int) {
+	for _, e := range g.Events {
+		if e.Alerted() {
+			n++
+		}
+	}
+	return n
+}
+
+// triggerRow is a trigger and how far its counters are.
+type triggerRow struct {
+	Text      string
+	Never     bool
+	Standings []alert.Standing
+	More      int // counters that are not shown
+}
+
+// newTriggerRows returns how far the counters of each trigger are. It names
+// accounts only if there are several.
+func newTriggerRows(triggers alert.Triggers, tallies map[alert.Counter]alert.Tally, now time.Time) []triggerRow {
+	accounts := make(map[string]bool)
+	for counter := range tallies {
+		accounts[counter.Account] = true
+	}
+	rows := make([]triggerRow, len(triggers.Rules))
+	for i, trigger := range triggers.Rules {
+		standings := triggers.Standings(trigger, tallies, now)
+		if len(accounts) == 1 {
+			for at := range standings {
+				standings[at].Account = ""
+			}
+		}
+		shown := min(len(standings), triggerCodes)
+		rows[i] = triggerRow{trigger.String(), trigger.Every == 0 && len(trigger.At) == 0, standings[:shown], len(standings) - shown}
+		if rows[i].Never {
+			rows[i].Text = strings.Join(trigger.Subjects, ",") + " never"
+		}
+	}
+	return rows
+}
+
+// pageFuncs are what the template writes values with.
+var pageFuncs = template.FuncMap{
+	"console": console,
+	"outcome": outcome,
+	"phone":   phone,
+	"short":   short,
+	"reason":  func(s string) reason { return reason(s) },
+}
+
+// short writes a time with its zone, and with its date if that was not today.
+func short(t time.Time) string {
+	if alert.Daily.Start(t).Equal(alert.Daily.Start(time.Now())) {
+		return t.UTC().Format("15:04 UTC")
+	}
+	return t.UTC().Format("Jan 2 15:04 UTC")
+}
+
+// clock writes a time with its zone.
+func clock(t time.Time) string { return t.UTC().Format(clockLayout) }
+
+// phone hides a phone number except its end.
+func phone(number string) string {
+	return strings.ReplaceAll(alert.Mask(number), "...", "…")
+}
+
+var loggedSID = regexp.MustCompile(`^(CA|SM|MM)[0-9a-f]{32}$`)
+
+// console returns the address in Twilio's Console of what a SID names, or "".
+func console(sid string) string {
+	switch {
+	case !loggedSID.MatchString(sid):
+		return alert.Event{ID: sid}.ConsoleLink()
+	case sid[:2] == "CA":
+		return "https://www.twilio.com/console/voice/calls/logs/" + sid
+	}
+	return "https://www.twilio.com/console/sms/logs/" + sid
+}
+
+// outcome says what became of an SMS.
+func outcome(s outbox.PastSMS) string {
+	switch {
+	case s.Status == outbox.Pending && s.Attempts == 0:
+		return "waits to be sent"
+	case s.Status == outbox.Pending && s.Blocked:
+		return fmt.Sprintf("Twilio refuses it until you fix this, next attempt at %s", clock(s.Next))
+	case s.Status == outbox.Pending:
+		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, clock(s.Next))
+	case s.Status == outbox.Sending && !s.DoubtSince.IsZero():
+		return "perhaps accepted: asks Twilio’s log before it tries again"
+	case s.Status == outbox.Sending:
+		return "on its way to Twilio"
+	case s.Status == outbox.Sent:
+		return "accepted by Twilio"
+	case s.Status == outbox.Held && s.Due && s.Summary.IsZero():
+		return "held back by SMS_PER_HOUR, its summary is due now"
+	case s.Status == outbox.Held && s.Due:
+		return "held back by SMS_PER_HOUR, its summary is due at " + clock(s.Summary)
+	case s.Status == outbox.Held && !s.Summary.IsZero():
+		return "held back by SMS_PER_HOUR, told in the summary of " + clock(s.Summary)
+	case s.Status == outbox.Held:
+		return "held back by SMS_PER_HOUR, told in a summary"
+	case s.Status == outbox.Failed:
+		return "not accepted by Twilio, given up"
+	case s.Status == outbox.Undelivered:
+		return "did not reach the phone"
+	}
+	return "reached the phone"
+}
