@@ -345,7 +345,7 @@ func (t Trigger) reason(e Event, n int64) string {
 	if _, next := t.around(n); next > 0 {
 		more = "next alert at the " + Ordinal(next)
 	}
-	return fmt.Sprintf("%s %s %s, %s", Ordinal(n), what, current, more)
+	return Ordinal(n) + " " + what + " " + current + ", " + more
 }
 
 // label names the event in a reason.
