@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -50,24 +51,22 @@ func ParseQuery(s string) url.Values {
 // a million.
 const maxFields = 1000
 
+// percents matches an encoded byte, or a percent sign that encodes nothing.
+var percents = regexp.MustCompile(`%(?:[0-9a-fA-F]{2})?`)
+
 // unescape decodes what is encoded in a query, and leaves the rest as it is.
 func unescape(s string) string {
-	if decoded, err := url.QueryUnescape(s); err == nil {
-		return decoded
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '+' {
-			c = ' '
-		} else if c == '%' && i+2 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
-				c, i = byte(n), i+2
+	decoded, err := url.QueryUnescape(s)
+	if err != nil { // for a percent sign that encodes nothing
+		s = percents.ReplaceAllStringFunc(s, func(sign string) string {
+			if sign == "%" {
+				return "%25"
 			}
-		}
-		b.WriteByte(c)
+			return sign
+		})
+		decoded, _ = url.QueryUnescape(s)
 	}
-	return b.String()
+	return decoded
 }
 
 // ParseJSON reads an Alarm as a JSON object, or one CloudEvent of Event
@@ -81,59 +80,24 @@ func ParseJSON(body []byte, token string) ([]Event, error) {
 		}
 		return []Event{event}, nil
 	}
-	events, all, bad, err := readBatch(body)
+	batch, err := readBatch(body)
 	if err != nil {
 		return nil, err
 	}
-	if all == 0 {
-		return nil, errors.New("an empty array: expected CloudEvents")
-	}
+	var events []Event
 	var problems []error
-	for _, b := range bad[:min(len(bad), maxProblems)] {
-		problems = append(problems, fmt.Errorf("event %d of %d: %w", b.place, all, b.err))
-	}
-	if len(bad) > maxProblems {
-		problems = append(problems, fmt.Errorf("and %d more bad events", len(bad)-maxProblems))
-	}
-	return events, errors.Join(problems...)
-}
-
-// badEvent is the place of an event in its batch, from 1 on, and what is wrong.
-type badEvent struct {
-	place int
-	err   error
-}
-
-// readBatch reads the good and the bad ones of all events in an array, one by
-// one: an array of a million numbers costs no more than its first.
-func readBatch(body []byte) (events []Event, all int, bad []badEvent, err error) {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	_, err = decoder.Token() // its bracket
-	var raw json.RawMessage
-	for err == nil && decoder.More() {
-		if all++; all > maxEvents {
-			return nil, 0, nil, fmt.Errorf("more than the %d events of a batch", maxEvents)
-		}
-		if err = decoder.Decode(&raw); err != nil {
-			break
-		}
-		event, wrong := parseObject(raw, "")
-		if wrong != nil {
-			bad = append(bad, badEvent{all, wrong})
+	for i, raw := range batch {
+		event, err := parseObject(raw, "")
+		if err != nil {
+			problems = append(problems, fmt.Errorf("event %d of %d: %w", i+1, len(batch), err))
 			continue
 		}
 		events = append(events, event)
 	}
-	if err == nil {
-		_, err = decoder.Token() // the other bracket
+	if more := len(problems) - maxProblems; more > 0 {
+		problems = append(problems[:maxProblems], fmt.Errorf("and %d more bad events", more))
 	}
-	if err != nil {
-		return nil, 0, nil, fmt.Errorf("broken JSON: %w", err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, 0, nil, errors.New("broken JSON: it goes on after the array")
-	}
-	return events, all, bad, nil
+	return events, errors.Join(problems...)
 }
 
 const (
@@ -143,6 +107,35 @@ const (
 	// maxProblems is how many bad events of a batch are described.
 	maxProblems = 5
 )
+
+// readBatch splits an array into its events, one by one: an array of a million
+// numbers costs no more than its first.
+func readBatch(body []byte) ([]json.RawMessage, error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	_, err := decoder.Token() // its bracket
+	var batch []json.RawMessage
+	for err == nil && decoder.More() {
+		if len(batch) == maxEvents {
+			return nil, fmt.Errorf("more than the %d events of a batch", maxEvents)
+		}
+		var raw json.RawMessage
+		err = decoder.Decode(&raw)
+		batch = append(batch, raw)
+	}
+	if err == nil {
+		_, err = decoder.Token() // the other bracket
+	}
+	if err != nil {
+		return nil, fmt.Errorf("broken JSON: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, errors.New("broken JSON: it goes on after the array")
+	}
+	if len(batch) == 0 {
+		return nil, errors.New("an empty array: expected CloudEvents")
+	}
+	return batch, nil
+}
 
 // parseObject reads one JSON object: a CloudEvent or an Alarm.
 func parseObject(body []byte, token string) (Event, error) {
