@@ -240,7 +240,14 @@ type details struct {
 		ErrorCode text
 		LogLevel  text
 	} `json:"more_info"`
-	Webhook json.RawMessage `json:"webhook"` // most of the payload, and rarely needed: see code
+	Webhook struct {
+		Request  struct{ Parameters struct{ ErrorMessage text } } // of channels
+		Response struct {
+			Headers struct {
+				Error text `json:"X-Twilio-WebhookError"`
+			}
+		}
+	}
 }
 
 // said holds the keys under which Twilio's products say what happened. Both Msg
@@ -264,44 +271,15 @@ func (s said) first() string {
 	return ""
 }
 
-type webhook struct {
-	Request struct {
-		Parameters struct {
-			Message text `json:"errorMessage"` // of channels
-		} `json:"parameters"`
-	} `json:"request"`
-	Response struct {
-		Headers struct {
-			Error text `json:"X-Twilio-WebhookError"`
-		} `json:"headers"`
-	} `json:"response"`
-}
-
-// webhook returns the parts of the webhook that was called, if there was one.
-func (d details) webhook() (w webhook) {
-	if decode(d.Webhook, &w) != nil {
-		return webhook{}
-	}
-	return w
-}
-
 // code returns the error code, wherever Twilio put it: in its own field, as
 // "32009,text" in more_info, or as "11203 text" in a header that it noted.
 func (d details) code() string {
-	for _, place := range []string{string(d.ErrorCode), leadingDigits(string(d.MoreInfo.ErrorCode))} {
-		if code := parseCode(place); code != "" {
-			return code
-		}
-	}
-	return parseCode(leadingDigits(string(d.webhook().Response.Headers.Error)))
+	return cmp.Or(parseCode(string(d.ErrorCode)), parseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
+		parseCode(leadingDigits(string(d.Webhook.Response.Headers.Error))))
 }
 
 func (d details) description() string {
-	words := cmp.Or(d.MoreInfo.first(), d.first())
-	if words == "" {
-		words = string(d.webhook().Request.Parameters.Message)
-	}
-	return cleanDescription(words)
+	return cleanDescription(cmp.Or(d.MoreInfo.first(), d.first(), string(d.Webhook.Request.Parameters.ErrorMessage)))
 }
 
 // parseDetails reads a JSON object, or an encoded form (Msg=…&ErrorCode=…) as
