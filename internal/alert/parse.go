@@ -165,6 +165,7 @@ func parseAlarm(get func(key string) string, token string) (Event, error) {
 		return Event{}, ErrNotAnEvent
 	}
 	e := Event{
+		ID:          requestID(token),
 		Kind:        Alarm,
 		Account:     parseSID(get("AccountSid")),
 		Code:        parseCode(get("ErrorCode")),
@@ -180,10 +181,17 @@ func parseAlarm(get func(key string) string, token string) (Event, error) {
 	// and alarm, which repeats with each firing. So the date belongs to the ID.
 	if fired, unique := get("DateFired"), get("IdempotencyToken"); fired != "" && unique != "" {
 		e.ID = identity("alarm", unique, fired)
-	} else if token != "" {
-		e.ID = identity("request", token)
 	}
 	return e, nil
+}
+
+// requestID returns the ID of an event that only the request identifies, by its
+// token.
+func requestID(token string) string {
+	if token == "" {
+		return ""
+	}
+	return identity("request", token)
 }
 
 // text is a JSON string, number or boolean as text. Anything else is "":
@@ -309,24 +317,16 @@ func parseDebugger(fields url.Values, token string) (Event, error) {
 	if !ok && (level == "" || sid == "") { // with both it is an event all the same
 		return Event{}, errors.New("the field Payload is not a JSON object")
 	}
-	if level == "" {
-		level = string(payload.MoreInfo.LogLevel)
-	}
-	e := Event{
+	return Event{
+		ID:          cmp.Or(identity(sid), requestID(token)),
 		Kind:        Debugger,
 		Account:     parseSID(fields.Get("AccountSid")),
 		Code:        payload.code(),
-		Level:       parseLevel(level),
+		Level:       parseLevel(cmp.Or(level, string(payload.MoreInfo.LogLevel))),
 		Description: payload.description(),
 		Resource:    parseSID(string(payload.Resource)),
 		Time:        parseTime(fields.Get("Timestamp")),
-	}
-	if sid != "" {
-		e.ID = identity(sid)
-	} else if token != "" {
-		e.ID = identity("request", token)
-	}
-	return e, nil
+	}, nil
 }
 
 // cloudEvent is the envelope of Event Streams with the data of an error log.
@@ -358,39 +358,24 @@ func parseCloudEvent(body []byte) (Event, error) {
 		return Event{Kind: Other, Level: Info, Description: cleanDescription(string(c.Type))}, nil
 	}
 	data := c.Data
-	id := string(data.SID)
-	if id == "" {
-		id = string(c.ID)
-	}
+	id := cmp.Or(data.SID, c.ID)
 	if id == "" {
 		return Event{}, errors.New("the CloudEvent has neither data.sid nor id")
 	}
-	inner := string(data.Payload)
-	if s := textOf(data.Payload); s != "" {
-		inner = string(s)
-	}
-	payload, ok := parseDetails(inner)
+	payload, ok := parseDetails(string(cmp.Or(textOf(data.Payload), text(data.Payload))))
 	if !ok {
 		payload = details{} // the text of a log line: the code's name says more
 	}
-	code := parseCode(string(data.Code))
-	if code == "" {
-		code = payload.code()
-	}
-	e := Event{
-		ID:          identity(id),
+	return Event{
+		ID:          identity(string(id)),
 		Kind:        Stream,
 		Account:     parseSID(string(data.Account)),
-		Code:        code,
+		Code:        cmp.Or(parseCode(string(data.Code)), payload.code()),
 		Level:       parseLevel(string(data.Level)),
 		Description: payload.description(),
 		Resource:    parseSID(string(payload.Resource)),
-		Time:        parseTime(string(data.Created)),
-	}
-	if e.Time.IsZero() {
-		e.Time = parseTime(string(c.Time))
-	}
-	return e, nil
+		Time:        cmp.Or(parseTime(string(data.Created)), parseTime(string(c.Time))),
+	}, nil
 }
 
 // ErrorLogEntry is an entry of Twilio's error log as the Monitor Alerts API
