@@ -13,10 +13,6 @@ import (
 	"strings"
 )
 
-// ErrNotAnEvent says which fields a notification of Twilio has and this one
-// lacks.
-var ErrNotAnEvent = errors.New("missing ErrorCode, Description or AppMonitorTriggerSid (or a Debugger webhook's Payload, or CloudEvents)")
-
 // ParseForm reads the fields of an App Monitor trigger, an Alarm or a
 // Debugger webhook, which Twilio sends as a form or in the query string.
 // The token is the I-Twilio-Idempotency-Token header, which identifies a
@@ -141,8 +137,7 @@ func readBatch(body []byte) ([]json.RawMessage, error) {
 func parseObject(body []byte, token string) (Event, error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil {
-		var wrongType *json.UnmarshalTypeError
-		if errors.As(err, &wrongType) {
+		if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return Event{}, fmt.Errorf("expected a JSON object, got %s", wrongType.Value)
 		}
 		return Event{}, fmt.Errorf("broken JSON: %w", err)
@@ -162,7 +157,7 @@ func parseObject(body []byte, token string) (Event, error) {
 func parseAlarm(get func(key string) string, token string) (Event, error) {
 	trigger := get("AppMonitorTriggerSid")
 	if trigger == "" && get("ErrorCode") == "" && get("Description") == "" {
-		return Event{}, ErrNotAnEvent
+		return Event{}, errors.New("missing ErrorCode, Description or AppMonitorTriggerSid (or a Debugger webhook's Payload, or CloudEvents)")
 	}
 	e := Event{
 		ID:          requestID(token),
@@ -229,8 +224,7 @@ func textOf(data []byte) text {
 // instead of an object, stays empty: Twilio's products differ.
 func decode(data []byte, into any) error {
 	err := json.Unmarshal(data, into)
-	var other *json.UnmarshalTypeError
-	if errors.As(err, &other) && other.Field != "" {
+	if other, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && other.Field != "" {
 		return nil // the rest is decoded
 	}
 	return err
