@@ -86,13 +86,16 @@ func (e Event) Link() string {
 	return IndexLink + "/" + e.Code
 }
 
+// consoleLink is Twilio's page of an event, less its SID.
+const consoleLink = "https://www.twilio.com/console/debugger/"
+
 // ConsoleLink returns the address of the event in Twilio's Console, or "" when
 // Twilio's SID of it is not known.
 func (e Event) ConsoleLink() string {
 	if len(e.ID) != 34 || !strings.HasPrefix(e.ID, "NO") || parseSID(e.ID) == "" {
 		return ""
 	}
-	return "https://www.twilio.com/console/debugger/" + e.ID
+	return consoleLink + e.ID
 }
 
 // Name returns the short name of the event's code, or "" when it is unknown.

@@ -42,7 +42,7 @@ type Text struct {
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // placeholders are the names that ALERT_TEXT may use.
-var placeholders = []string{"code", "name", "description", "count", "account", "time", "link"}
+var placeholders = []string{"code", "name", "description", "count", "account", "time", "link", "event"}
 
 // minutes is how a time reads in an SMS.
 const minutes = "2006-01-02 15:04 UTC"
@@ -53,7 +53,7 @@ func DefaultText() Text {
 }
 
 // ParseText reads ALERT_TEXT: plain words with {code} {name} {description}
-// {count} {account} {time} {link}, in up to 320 septets. A blank string is
+// {count} {account} {time} {link} {event}, in up to 320 septets. A blank string is
 // the default text, and a text without {link} gets it at its end. It refuses
 // unknown names, and words that leave no room.
 func ParseText(s string) (Text, error) {
@@ -76,6 +76,7 @@ func ParseText(s string) (Text, error) {
 		"account": strings.Repeat("A", 34),
 		"time":    minutes,
 		"link":    IndexLink + "/123456",
+		"event":   consoleLink + strings.Repeat("N", 34),
 	}
 	enc := gsm7(text.limit)
 	if text.ucs2 {
@@ -172,6 +173,7 @@ func (t Text) values(e Event, counts []Count, later bool) map[string]string {
 		"count":       occurrence(e, counts, later),
 		"account":     e.Account,
 		"link":        e.Link(),
+		"event":       e.ConsoleLink(),
 		"level":       map[Level]string{Error: "An error", Warning: "A warning", Info: "A notice"}[e.Level],
 	}
 	if !e.Time.IsZero() {
