@@ -155,8 +155,7 @@ func parseObject(body []byte, token string) (Event, error) {
 // https://www.twilio.com/docs/api/errors/app-monitor-triggers and
 // https://www.twilio.com/docs/usage/troubleshooting/alarms.
 func parseAlarm(get func(key string) string, token string) (Event, error) {
-	trigger := get("AppMonitorTriggerSid")
-	if trigger == "" && get("ErrorCode") == "" && get("Description") == "" {
+	if get("AppMonitorTriggerSid") == "" && get("ErrorCode") == "" && get("Description") == "" {
 		return Event{}, errors.New("missing ErrorCode, Description or AppMonitorTriggerSid (or a Debugger webhook's Payload, or CloudEvents)")
 	}
 	e := Event{
