@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -258,13 +259,13 @@ func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]
 				return nil, err
 			}
 		}
-		all[i].Summary = rooms[all[i].To]
+		all[i].Summary = cmp.Or(rooms[all[i].To], now)
 	}
 	return all, nil
 }
 
 // rooms returns when the hour of a phone has room for one more SMS, by what the
-// limit counts: now, for a phone that is missing.
+// limit counts: at once, for a phone that is missing.
 func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time, error) {
 	type use struct {
 		to string
