@@ -16,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+
+	"twilio-error-sms/internal/twiliotest"
 )
 
 var screenshots = flag.String("screenshots", "", "write pictures of the operator's page into the `folder` at this absolute path, for README.md")
@@ -123,13 +125,24 @@ func TestPageInBrowser(t *testing.T) {
 		if want := map[string]string{"light": "rgb(247, 246, 243)", "dark": "rgb(20, 23, 26)"}[l.scheme]; page.Back != want {
 			t.Errorf("%s: background %s, want %s: is the style sheet refused?", l, page.Back, want)
 		}
-		open := see(t, ctx, run(openAll))
-		for _, p := range []seen{page, open} {
+		pages := []seen{page, see(t, ctx, run(openAll))}
+		for i := range hostile() {
+			pages = append(pages, see(t, ctx, chromedp.Navigate(address+"?code="+fmt.Sprint(90001+i)), run(openAll)))
+		}
+		for _, p := range pages {
 			if p.Scroll > p.Wide || p.Wide != l.width {
 				t.Errorf("%s: the page is %d px wide on a screen of %d", l, p.Scroll, p.Wide)
 			}
 			if p.Tall > 600 {
 				t.Errorf("%s: a row is %d px tall", l, p.Tall)
+			}
+			if p.Title != "! degraded · Twilio errors by SMS" {
+				t.Errorf("%s: the title is %q", l, p.Title)
+			}
+		}
+		for i, want := range map[int]string{2: `<script>document.title = "owned"</script>`, 4: "gnp.exe evil isolated forever", 5: "</bdi></td></table><style>"} {
+			if !strings.Contains(pages[i].Text, want) {
+				t.Errorf("%s: the page of %d lacks %q", l, 90001+i-2, want)
 			}
 		}
 		for _, want := range []string{"9 of 11200", "of 30007"} {
@@ -140,15 +153,21 @@ func TestPageInBrowser(t *testing.T) {
 		if !strings.HasPrefix(page.Hours, "UTC 11200 30007 30003 12100 32009 other all\n") || strings.Count(page.Hours, "\n") != 24 {
 			t.Errorf("%s: the table of hours reads\n%s", l, page.Hours)
 		}
-		for _, want := range []string{`<script>document.title = "owned"</script>`, "</bdi></td></table><style>", "13226 every 5 daily", "30003,30005 never", "…0002"} {
+		for _, want := range []string{"13226 every 5 daily", "30003,30005 never", "…0002"} {
 			if !strings.Contains(page.Text, want) {
 				t.Errorf("%s: the page lacks %q", l, want)
 			}
 		}
 	}
-	lost := see(t, ctx, chromedp.Navigate(address+"?status=undelivered"))
-	if want := "did not reach the phone: error 30005 (Unknown destination handset)"; !strings.Contains(lost.Text, want) {
-		t.Errorf("the undelivered SMS lack %q", want)
+	see(t, ctx, looks[2].open(address), chromedp.Click(`#alerts a[href*="undelivered"]`), chromedp.WaitReady(`a[href*="undelivered"][aria-current]`))
+	const details = `document.querySelector("#alerts").innerText`
+	closed := evaluate[string](t, ctx, details)
+	see(t, ctx, chromedp.Click("#alerts summary"))
+	open := evaluate[string](t, ctx, details)
+	for _, want := range []string{"did not reach the phone: error 30005 (Unknown destination handset)", "level\n", "account\n" + twiliotest.AccountSID, "decision\nalerted", "happened\n", "arrived\n", " UTC"} {
+		if strings.Contains(closed, want) && want != " UTC" || !strings.Contains(open, want) {
+			t.Errorf("an undelivered SMS reads, closed\n%s\nopen\n%s\nand lacks %q", closed, open, want)
+		}
 	}
 }
 
