@@ -206,14 +206,18 @@ type codeGroup struct {
 	Alerted int // how many of them made phones ring
 }
 
-// codeGroups folds the newest events of the same code, codes of them at most, and
-// returns the position of older ones.
+// codeGroups folds the newest events of the same code, the first codes of them,
+// and returns the position from which to show more: of all, where codes are missing.
 func codeGroups(all []outbox.PastEvent, codes int, older outbox.Position) ([]codeGroup, outbox.Position) {
+	if len(all) > longEvents {
+		all, older = all[:longEvents], outbox.Position{At: all[longEvents-1].Received, ID: all[longEvents-1].ID}
+	}
 	var groups []codeGroup
-	for i, e := range all {
+	for _, e := range all {
 		at := slices.IndexFunc(groups, func(g codeGroup) bool { return g.Events[0].Code == e.Code })
-		if at < 0 && len(groups) == codes || i == longEvents {
-			return groups, outbox.Position{At: all[i-1].Received, ID: all[i-1].ID}
+		if at < 0 && len(groups) == codes {
+			older = outbox.Position{At: all[0].Received.Add(time.Millisecond)}
+			continue
 		}
 		if at < 0 {
 			at = len(groups)

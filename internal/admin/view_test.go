@@ -132,7 +132,7 @@ func TestOlderOnes(t *testing.T) {
 		record(t, box, []string{"11200", "30003", "30007"}[i%3], fmt.Sprintf("number %d!", i))
 	}
 	page := newPage(settings, box, metrics.New())
-	link := regexp.MustCompile(`href="(\?[^"]*)">older (alerts|events)<`)
+	link := regexp.MustCompile(`href="(\?[^"]*)">(?:older|more) (alerts|events)<`)
 	for _, test := range []struct {
 		start, what, row string
 		want             int
@@ -179,6 +179,27 @@ func TestOlderOnes(t *testing.T) {
 	}
 	if answer := ask(page, "/?status=read", nil); answer.Code != http.StatusOK || strings.Contains(answer.Body.String(), `id="alert-`) {
 		t.Errorf("a status that is none: answer %d", answer.Code)
+	}
+}
+
+// TestFoldedEvents: the newest codes, and where one is missing, more are all.
+func TestFoldedEvents(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1732543500000)
+	var all []outbox.PastEvent
+	for i, code := range []string{"11200", "30003", "11200", "30007", "11200"} {
+		all = append(all, outbox.PastEvent{Event: alert.Event{ID: fmt.Sprint("NO", i), Code: code}, Received: now.Add(-time.Duration(i) * time.Minute)})
+	}
+	further := outbox.Position{At: now.Add(-time.Hour), ID: "NO9"}
+	for codes, want := range map[int]string{2: "[3 1] 1732543500001~", 3: "[3 1 1] 1732539900000~NO9"} {
+		groups, older := codeGroups(all, codes, further)
+		var sizes []int
+		for _, g := range groups {
+			sizes = append(sizes, len(g.Events))
+		}
+		if got := fmt.Sprint(sizes, " ", new(pageView).Position(older)); got != want {
+			t.Errorf("%d codes: %s, want %s", codes, got, want)
+		}
 	}
 }
 

@@ -283,8 +283,8 @@ func see(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.
 	return evaluate[seen](t, ctx, readPage)
 }
 
-// TestScreenshots writes the pictures of README.md and of how the page looks in
-// each situation:
+// TestScreenshots writes the picture of README.md, page-light.png, and how the page
+// looks in every situation and on every screen:
 //
 //	go test ./internal/e2e -run TestScreenshots -screenshots $PWD/docs
 func TestScreenshots(t *testing.T) {
@@ -295,7 +295,13 @@ func TestScreenshots(t *testing.T) {
 	for _, s := range []situation{healthy, degraded, problem, empty} {
 		address := startIn(t, s, badDay(time.Now())).page(t)
 		for _, l := range looks {
-			kind := map[bool]string{true: "page", false: "phone"}[l.width > 640]
+			name := "page-" + l.scheme + ".png"
+			if l.width < 640 {
+				name = "page-phone-" + l.scheme + ".png"
+			}
+			if s != degraded {
+				name = string(s) + "-" + name
+			}
 			if err := chromedp.Do(ctx, l.open(address)); err != nil {
 				t.Fatal(err)
 			}
@@ -303,7 +309,7 @@ func TestScreenshots(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%s.png", kind, s, l.scheme)), picture, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(*screenshots, name), picture, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
