@@ -35,17 +35,9 @@ var (
 	pageJS string
 )
 
-// Outbox is what the page reads and changes of the outbox.
-type Outbox interface {
-	Backlog(ctx context.Context) (outbox.Backlog, error)
-	History(ctx context.Context, now time.Time, filter outbox.Filter) (outbox.History, error)
-	Silence(ctx context.Context, s outbox.Silence) error
-	EndSilence(ctx context.Context, code string) (bool, error)
-}
-
 // admin serves the operator's page.
 type admin struct {
-	outbox   Outbox
+	outbox   *outbox.Outbox
 	health   func(context.Context) outbox.Health
 	settings config.Config
 	template *template.Template
@@ -55,7 +47,7 @@ type admin struct {
 // New returns what the operator's listener serves: the page at /, its form at
 // /silence, and metrics at /metrics. With ADMIN_PASSWORD it asks for the password,
 // without it answers this machine's addresses only.
-func New(settings config.Config, box Outbox, health func(context.Context) outbox.Health, measured *metrics.Metrics, logger *slog.Logger) http.Handler {
+func New(settings config.Config, box *outbox.Outbox, health func(context.Context) outbox.Health, measured *metrics.Metrics, logger *slog.Logger) http.Handler {
 	a := &admin{outbox: box, health: health, settings: settings, logger: logger}
 	a.template = template.Must(template.New("page").Funcs(pageFuncs).Parse(pageHTML))
 	mux := http.NewServeMux()
@@ -84,12 +76,9 @@ func (a *admin) backlog(ctx context.Context) (outbox.Backlog, error) {
 func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	v, err := newView(a.settings, r.URL.Query(), time.Now().UTC())
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
+	v := newView(a.settings, r.URL.Query(), time.Now().UTC())
 	v.Health = a.health(ctx)
+	var err error
 	if v.Backlog, err = a.backlog(ctx); err == nil {
 		v.History, err = a.outbox.History(ctx, v.Now, v.Filter)
 	}
@@ -98,7 +87,7 @@ func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the outbox cannot be read: "+v.Health.Problem, http.StatusServiceUnavailable)
 		return
 	}
-	v.arrange(a.settings)
+	v.arrange()
 	var body bytes.Buffer
 	if err := a.template.Execute(&body, v); err != nil {
 		a.logger.Error("the operator's page cannot be written", "err", err)

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -326,21 +325,13 @@ func TestPageAllowsItsOwnStyleAndScriptOnly(t *testing.T) {
 	}
 }
 
-// brokenOutbox cannot be read.
-type brokenOutbox struct{ Outbox }
-
-func (brokenOutbox) Backlog(context.Context) (outbox.Backlog, error) {
-	return outbox.Backlog{}, io.ErrUnexpectedEOF
-}
-
-func (brokenOutbox) History(context.Context, time.Time, outbox.Filter) (outbox.History, error) {
-	return outbox.History{}, io.ErrUnexpectedEOF
-}
-
 func TestAdminWithoutOutbox(t *testing.T) {
 	t.Parallel()
 	full := func(context.Context) outbox.Health { return outbox.Health{Problem: "the disk is full"} }
-	handler := New(adminConfig(t, nil), brokenOutbox{}, full, metrics.New(), slog.New(slog.DiscardHandler))
+	settings := adminConfig(t, nil)
+	box := openOutbox(t, settings.Outbox)
+	box.Close()
+	handler := New(settings, box, full, metrics.New(), slog.New(slog.DiscardHandler))
 	if answer := ask(handler, "/", nil); answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), "the disk is full") {
 		t.Errorf("page: %d %s", answer.Code, answer.Body)
 	}
@@ -353,22 +344,15 @@ func TestAdminWithoutOutbox(t *testing.T) {
 // healthy is the health of an outbox that works.
 func healthy(context.Context) outbox.Health { return outbox.Health{} }
 
-// marked is an outbox in which a catch-up reader left its mark.
-type marked struct{ Outbox }
-
-func (marked) Backlog(context.Context) (outbox.Backlog, error) {
-	return outbox.Backlog{CaughtUp: time.Now().Add(-time.Hour)}, nil
-}
-
-func (marked) History(context.Context, time.Time, outbox.Filter) (outbox.History, error) {
-	return outbox.History{}, nil
-}
-
 func TestCatchUpLag(t *testing.T) {
 	t.Parallel()
 	for every, want := range map[string]bool{"off": false, "5m": true} {
 		settings := adminConfig(t, map[string]string{"POLL_EVERY": every, "TWILIO_ACCOUNT_SID": twiliotest.AccountSID, "TWILIO_AUTH_TOKEN": twiliotest.AuthToken})
-		handler := New(settings, marked{}, healthy, metrics.New(), slog.New(slog.DiscardHandler))
+		box := openOutbox(t, settings.Outbox)
+		if _, _, err := box.Mark("catch-up "+twiliotest.AccountSID).Take(t.Context(), time.Now().Add(-time.Hour), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		handler := New(settings, box, healthy, metrics.New(), slog.New(slog.DiscardHandler))
 		if got := strings.Contains(ask(handler, "/metrics", nil).Body.String(), "\ntwilio_error_sms_catch_up_lag_seconds 36"); got != want {
 			t.Errorf("POLL_EVERY=%s: metrics tell of the lag: %t", every, got)
 		}

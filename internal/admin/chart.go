@@ -27,26 +27,26 @@ type hourChart struct {
 	Codes []chartCode
 }
 
-// chartCode is a code in the chart. Style is the number of its pattern.
+// chartCode is a code in the chart. Its place is the number of its pattern.
 type chartCode struct {
-	Style      int
 	Code, Name string
 	Total      int64
 }
 
-// hourBar is the bar of an hour.
+// hourBar is the bar of an hour. Its parts belong to the codes of the chart.
 type hourBar struct {
 	Start               time.Time
 	Left, Width, Middle string // in percent
 	Top                 int
 	Total               int64
 	Parts               []codeShare
-	Label               string // empty for hours without one
 }
+
+// Labelled reports whether the hour stands below the bar.
+func (b hourBar) Labelled() bool { return b.Start.Hour()%3 == 0 }
 
 // codeShare is the part of an hour's bar that belongs to a code.
 type codeShare struct {
-	chartCode
 	N         int64
 	Y, Height float64
 }
@@ -57,29 +57,24 @@ func newChart(hours []outbox.HourCount, now time.Time) hourChart {
 	first := alert.Hourly.Start(now).Add(-(chartHours - 1) * time.Hour)
 	percent := func(hours float64) string { return fmt.Sprintf("%.2f%%", hours*100/chartHours) }
 	for i := range chartHours {
-		bar := hourBar{Start: first.Add(time.Duration(i) * time.Hour), Left: percent(float64(i) + .1), Width: percent(.8), Middle: percent(float64(i) + .5)}
-		if bar.Start.Hour()%3 == 0 {
-			bar.Label = bar.Start.Format("15:04")
-		}
-		for _, code := range c.Codes {
-			bar.Parts = append(bar.Parts, codeShare{chartCode: code})
-		}
-		c.Bars = append(c.Bars, bar)
+		start, left := first.Add(time.Duration(i)*time.Hour), float64(i)
+		c.Bars = append(c.Bars, hourBar{Start: start, Left: percent(left + .1), Width: percent(.8), Middle: percent(left + .5), Parts: make([]codeShare, len(c.Codes))})
 	}
 	most := int64(1)
 	for _, h := range hours {
 		i := int(h.Start.Sub(first) / time.Hour)
 		if i < 0 || i >= chartHours {
-			continue
+			continue // of a clock that is ahead
 		}
 		style := slices.IndexFunc(c.Codes, func(code chartCode) bool { return code.Code == h.Code })
 		if style < 0 {
 			style = chartCodes
 		}
-		c.Bars[i].Parts[style].N += h.N
-		c.Bars[i].Total += h.N
+		bar := &c.Bars[i]
+		bar.Parts[style].N += h.N
+		bar.Total += h.N
 		c.Total += h.N
-		most = max(most, c.Bars[i].Total)
+		most = max(most, bar.Total)
 	}
 	for i := range c.Bars {
 		c.Bars[i].stack(most)
@@ -119,9 +114,6 @@ func topCodes(hours []outbox.HourCount) []chartCode {
 			rest.Total += code.Total
 		}
 		all = append(all[:chartCodes], rest)
-	}
-	for i := range all {
-		all[i].Style = i
 	}
 	return all
 }

@@ -20,7 +20,7 @@ func TestWrongPasswordsWait(t *testing.T) {
 	settings := adminConfig(t, map[string]string{"ADMIN_PASSWORD": "correct horse"})
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		handler := New(settings, marked{}, healthy, metrics.New(), slog.New(slog.NewTextHandler(&log, nil)))
+		handler := New(settings, openOutbox(t, settings.Outbox), healthy, metrics.New(), slog.New(slog.NewTextHandler(&log, nil)))
 		as := func(password string) int {
 			return ask(handler, "/", func(r *http.Request) { r.SetBasicAuth("operator", password) }).Code
 		}

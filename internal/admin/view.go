@@ -1,9 +1,9 @@
 package admin
 
 import (
-	"errors"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -25,129 +25,105 @@ const (
 	triggerCodes = 20
 	// catchUpSlack is how late the catch-up reader may be.
 	catchUpSlack = 5 * time.Minute
-
-	clockLayout = "Jan 2 15:04:05 UTC"
 )
-
-// statuses are what the page can be asked for.
-var statuses = []outbox.Status{outbox.Delivered, outbox.Sent, outbox.Undelivered, outbox.Failed, outbox.Held, outbox.Pending}
 
 // pageView is what the template reads.
 type pageView struct {
-	Now     time.Time
-	Style   template.CSS
-	Script  template.JS
-	Health  outbox.Health
-	Backlog outbox.Backlog
+	Settings config.Config
+	Now      time.Time
+	Style    template.CSS
+	Script   template.JS
+	Health   outbox.Health
+	Backlog  outbox.Backlog
 	outbox.History
+	Filter outbox.Filter
+	query  url.Values
 
-	Filter    outbox.Filter
-	Paused    bool
-	PublicURL string
-	Polls     time.Duration // how often Twilio’s log is read, if it is
+	State                    string // healthy, degraded or problem
+	Troubles                 []trouble
+	Chart                    hourChart
+	Triggers                 []triggerRow
+	Alerts                   []alertRow
+	Groups                   []codeGroup
+	OlderAlerts, OlderEvents outbox.Position
 
-	State       string // healthy, degraded or problem
-	Troubles    []trouble
-	Chart       hourChart
-	Triggers    []triggerRow
-	Alerts      []alertRow
-	Groups      []codeGroup
-	OlderAlerts outbox.Position
-	OlderEvents outbox.Position
-	ShowFront   bool // everything, the newest only
-	Empty       bool // nothing ever came
-	ShowAlerts  bool
-	ShowEvents  bool
-	Statuses    []outbox.Status
-	query       url.Values
+	ShowAlerts, ShowEvents bool
+	ShowFront              bool // everything, the newest only
+	Empty                  bool // nothing ever came
 }
 
 // newView returns an empty view of what a query asks for.
-func newView(settings config.Config, query url.Values, now time.Time) (*pageView, error) {
-	v := &pageView{Now: now, Style: template.CSS(pageCSS), Script: template.JS(pageJS), PublicURL: settings.PublicURL, Polls: settings.PollEvery, Statuses: statuses, query: query}
-	var errAlerts, errEvents error
-	v.Filter.Code, v.Filter.Status, v.Paused = query.Get("code"), outbox.Status(query.Get("status")), query.Has("paused")
-	v.Filter.SMS, errAlerts = parsePosition(query.Get("alerts"))
-	v.Filter.Events, errEvents = parsePosition(query.Get("events"))
-	if err := errors.Join(errAlerts, errEvents); err != nil {
-		return nil, err
+func newView(settings config.Config, query url.Values, now time.Time) *pageView {
+	v := &pageView{Settings: settings, Now: now, Style: template.CSS(pageCSS), Script: template.JS(pageJS), query: query}
+	v.Filter = outbox.Filter{
+		Code: query.Get("code"), Status: outbox.Status(query.Get("status")),
+		SMS: parsePosition(query.Get("alerts")), Events: parsePosition(query.Get("events")),
+		Limit: max(longEvents, (longAlerts+1)*len(settings.Outbox.Recipients)),
 	}
-	if v.Filter.Status != "" && !slices.Contains(statuses, v.Filter.Status) {
-		return nil, fmt.Errorf("status: expected one of %v, got %q", statuses, v.Filter.Status)
-	}
-	// An alert that is cut at the end is left for the next page.
-	v.Filter.Limit = max(longEvents, (longAlerts+1)*len(settings.Outbox.Recipients))
 	v.ShowAlerts = v.Filter.Events == outbox.Position{}
 	v.ShowEvents = v.Filter.SMS == outbox.Position{} && v.Filter.Status == ""
 	v.ShowFront = v.ShowAlerts && v.ShowEvents && v.Filter.Code == ""
-	return v, nil
+	return v
 }
 
 // arrange makes of the history what the page shows.
-func (v *pageView) arrange(settings config.Config) {
-	v.Troubles = troubles(v.History)
-	if late := v.Now.Sub(v.Backlog.CaughtUp); settings.PollEvery > 0 && late > 2*settings.PollEvery+catchUpSlack {
-		what := "Twilio’s log has not been read yet"
-		if !v.Backlog.CaughtUp.IsZero() {
-			what = "Twilio’s log was read until " + clock(v.Backlog.CaughtUp) + " only, see the log of the server"
-		}
-		v.Troubles = append(v.Troubles, trouble{What: what})
-	}
-	v.State = "healthy"
-	if len(v.Troubles) > 0 {
-		v.State = "degraded"
-	}
-	if v.Health.Problem != "" {
-		v.State = "problem"
-	}
+func (v *pageView) arrange() {
 	v.Empty = v.ShowFront && len(v.SMS)+len(v.Events) == 0
-	alerts, events, codes := longAlerts, longEvents, longEvents
+	v.Troubles = troubles(v.History)
+	if every := v.Settings.PollEvery; every > 0 && v.Now.Sub(v.Backlog.CaughtUp) > 2*every+catchUpSlack {
+		v.Troubles = append(v.Troubles, trouble{What: "Twilio’s error log is not read up to now; the log of the server says why"})
+	}
+	switch {
+	case v.Health.Problem != "":
+		v.State = "problem"
+	case len(v.Troubles) > 0:
+		v.State = "degraded"
+	default:
+		v.State = "healthy"
+	}
+	alerts, codes := longAlerts, longEvents
 	if v.ShowFront {
 		alerts, codes = briefAlerts, briefCodes
 	}
 	v.Alerts, v.OlderAlerts = alertRows(v.SMS, alerts, v.Filter.Limit)
-	for _, a := range v.Alerts {
-		slices.SortFunc(a.SMS, func(a, b outbox.PastSMS) int { return strings.Compare(a.To, b.To) })
-	}
-	v.Groups, v.OlderEvents = codeGroups(v.Events, codes, events, v.Older)
+	v.Groups, v.OlderEvents = codeGroups(v.Events, codes, v.Older)
 	v.Chart = newChart(v.Hours, v.Now)
-	v.Triggers = newTriggerRows(settings.Outbox.Triggers, v.Counts, v.Now)
+	v.Triggers = newTriggerRows(v.Settings.Outbox.Triggers, v.Counts, v.Now)
 }
 
-// Link returns the page with one part of its query changed. Another filter
-// begins at the newest.
+// Statuses are what the page can be asked for.
+func (v *pageView) Statuses() []outbox.Status {
+	return []outbox.Status{outbox.Delivered, outbox.Sent, outbox.Undelivered, outbox.Failed, outbox.Held, outbox.Pending}
+}
+
+// Paused reports whether the page refreshes itself without a script.
+func (v *pageView) Paused() bool { return v.query.Get("paused") != "" }
+
+// Link returns the page with one part of its query changed, from the newest on.
 func (v *pageView) Link(name, value string) string {
-	query := url.Values{}
-	for _, kept := range []string{"code", "status", "paused"} {
-		if v.query.Has(kept) {
-			query.Set(kept, v.query.Get(kept))
-		}
-	}
+	query := maps.Clone(v.query)
+	query.Del("alerts")
+	query.Del("events")
 	query.Set(name, value)
-	if value == "" {
-		query.Del(name)
-	}
 	return "?" + query.Encode()
 }
 
-// Position writes p as a link names it.
+// Position writes p as a link names it, and "" for none.
 func (v *pageView) Position(p outbox.Position) string {
 	if p.At.IsZero() {
 		return ""
 	}
-	return strconv.FormatInt(p.At.UnixMilli(), 10) + "~" + p.ID
+	return fmt.Sprint(p.At.UnixMilli(), "~", p.ID)
 }
 
-func parsePosition(s string) (outbox.Position, error) {
-	if s == "" {
-		return outbox.Position{}, nil
-	}
+// parsePosition returns the position that a link names, and zero for none.
+func parsePosition(s string) outbox.Position {
 	at, id, _ := strings.Cut(s, "~")
 	millis, err := strconv.ParseInt(at, 10, 64)
 	if err != nil {
-		return outbox.Position{}, fmt.Errorf("the link to older ones is broken: %q", s)
+		return outbox.Position{}
 	}
-	return outbox.Position{At: time.UnixMilli(millis), ID: id}, nil
+	return outbox.Position{At: time.UnixMilli(millis), ID: id}
 }
 
 // trouble is why the page is degraded.
@@ -163,7 +139,7 @@ func troubles(h outbox.History) []trouble {
 	for _, p := range h.Phones {
 		if p.GetsNothing() {
 			told[p.To] = p.Error
-			all = append(all, trouble{phone(p.To) + " gets nothing: its last SMS, of " + clock(p.Lost) + ", was lost", reason(p.Error)})
+			all = append(all, trouble{phone(p.To) + " gets nothing: its last SMS, of " + short(p.Lost) + ", was lost", reason(p.Error)})
 		}
 	}
 	for _, l := range h.Losses {
@@ -200,58 +176,59 @@ type alertRow struct {
 }
 
 // alertRows returns the alerts that all tell of, rows of them at most, and the
-// position of older ones. Where all reaches its limit the last may be incomplete.
-func alertRows(all []outbox.PastSMS, rows, limit int) (alerts []alertRow, older outbox.Position) {
-	end := func(n int) ([]alertRow, outbox.Position) {
-		last := alerts[n-1]
-		return alerts[:n], outbox.Position{At: last.Created, ID: last.Event.ID}
-	}
+// position of older ones. Where all reaches its limit, the last may lack phones.
+func alertRows(all []outbox.PastSMS, rows, limit int) ([]alertRow, outbox.Position) {
+	var alerts []alertRow
 	for _, s := range all {
 		last := len(alerts) - 1
-		if last >= 0 && alerts[last].Event.ID == s.Event.ID && alerts[last].Created.Equal(s.Created) {
-			alerts[last].SMS = append(alerts[last].SMS, s)
-			continue
+		if last < 0 || alerts[last].Event.ID != s.Event.ID || !alerts[last].Created.Equal(s.Created) {
+			alerts = append(alerts, alertRow{PastSMS: s})
+			last++
 		}
-		if len(alerts) == rows {
-			return end(rows)
-		}
-		alerts = append(alerts, alertRow{s, []outbox.PastSMS{s}})
+		alerts[last].SMS = append(alerts[last].SMS, s)
+	}
+	for _, a := range alerts {
+		slices.SortFunc(a.SMS, func(a, b outbox.PastSMS) int { return strings.Compare(a.To, b.To) })
 	}
 	if len(all) == limit {
-		return end(max(len(alerts)-1, 1))
+		rows = min(rows, max(len(alerts)-1, 1))
 	}
-	return alerts, outbox.Position{}
+	if len(alerts) <= rows {
+		return alerts, outbox.Position{}
+	}
+	last := alerts[rows-1]
+	return alerts[:rows], outbox.Position{At: last.Created, ID: last.Event.ID}
 }
 
 // codeGroup is the events of a code, the newest first.
-type codeGroup struct{ Events []outbox.PastEvent }
+type codeGroup struct {
+	Events  []outbox.PastEvent
+	Alerted int // how many of them made phones ring
+}
 
-// codeGroups folds the newest events of the same code, and returns the position
-// of older ones.
-func codeGroups(all []outbox.PastEvent, codes, events int, older outbox.Position) ([]codeGroup, outbox.Position) {
+// codeGroups folds the newest events of the same code, the first codes of them,
+// and returns the position from which to show more: of all, where codes are missing.
+func codeGroups(all []outbox.PastEvent, codes int, older outbox.Position) ([]codeGroup, outbox.Position) {
+	if len(all) > longEvents {
+		all, older = all[:longEvents], outbox.Position{At: all[longEvents-1].Received, ID: all[longEvents-1].ID}
+	}
 	var groups []codeGroup
-	for i, e := range all {
+	for _, e := range all {
 		at := slices.IndexFunc(groups, func(g codeGroup) bool { return g.Events[0].Code == e.Code })
-		if i == events || at < 0 && len(groups) == codes {
-			return groups, outbox.Position{At: all[i-1].Received, ID: all[i-1].ID}
+		if at < 0 && len(groups) == codes {
+			older = outbox.Position{At: all[0].Received.Add(time.Millisecond)}
+			continue
 		}
 		if at < 0 {
 			at = len(groups)
 			groups = append(groups, codeGroup{})
 		}
 		groups[at].Events = append(groups[at].Events, e)
-	}
-	return groups, older
-}
-
-// Alerted returns how many of the events made phones ring.
-func (g codeGroup) Alerted() (n int) {
-	for _, e := range g.Events {
 		if e.Alerted() {
-			n++
+			groups[at].Alerted++
 		}
 	}
-	return n
+	return groups, older
 }
 
 // triggerRow is a trigger and how far its counters are.
@@ -262,21 +239,11 @@ type triggerRow struct {
 	More      int // counters that are not shown
 }
 
-// newTriggerRows returns how far the counters of each trigger are. It names
-// accounts only if there are several.
+// newTriggerRows returns how far the counters of each trigger are.
 func newTriggerRows(triggers alert.Triggers, tallies map[alert.Counter]alert.Tally, now time.Time) []triggerRow {
-	accounts := make(map[string]bool)
-	for counter := range tallies {
-		accounts[counter.Account] = true
-	}
 	rows := make([]triggerRow, len(triggers.Rules))
 	for i, trigger := range triggers.Rules {
 		standings := triggers.Standings(trigger, tallies, now)
-		if len(accounts) == 1 {
-			for at := range standings {
-				standings[at].Account = ""
-			}
-		}
 		shown := min(len(standings), triggerCodes)
 		rows[i] = triggerRow{trigger.String(), trigger.Every == 0 && len(trigger.At) == 0, standings[:shown], len(standings) - shown}
 		if rows[i].Never {
@@ -303,9 +270,6 @@ func short(t time.Time) string {
 	return t.UTC().Format("Jan 2 15:04 UTC")
 }
 
-// clock writes a time with its zone.
-func clock(t time.Time) string { return t.UTC().Format(clockLayout) }
-
 // phone hides a phone number except its end.
 func phone(number string) string {
 	return strings.ReplaceAll(alert.Mask(number), "...", "…")
@@ -329,22 +293,18 @@ func outcome(s outbox.PastSMS) string {
 	switch {
 	case s.Status == outbox.Pending && s.Attempts == 0:
 		return "waits to be sent"
-	case s.Status == outbox.Pending && s.Blocked:
-		return fmt.Sprintf("Twilio refuses it until you fix this, next attempt at %s", clock(s.Next))
 	case s.Status == outbox.Pending:
-		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, clock(s.Next))
+		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, short(s.Next))
 	case s.Status == outbox.Sending && !s.DoubtSince.IsZero():
 		return "perhaps accepted: asks Twilio’s log before it tries again"
 	case s.Status == outbox.Sending:
 		return "on its way to Twilio"
 	case s.Status == outbox.Sent:
 		return "accepted by Twilio"
-	case s.Status == outbox.Held && s.Due && s.Summary.IsZero():
-		return "held back by SMS_PER_HOUR, its summary is due now"
 	case s.Status == outbox.Held && s.Due:
-		return "held back by SMS_PER_HOUR, its summary is due at " + clock(s.Summary)
+		return "held back by SMS_PER_HOUR, its summary is due at " + short(s.Summary)
 	case s.Status == outbox.Held && !s.Summary.IsZero():
-		return "held back by SMS_PER_HOUR, told in the summary of " + clock(s.Summary)
+		return "held back by SMS_PER_HOUR, told in the summary of " + short(s.Summary)
 	case s.Status == outbox.Held:
 		return "held back by SMS_PER_HOUR, told in a summary"
 	case s.Status == outbox.Failed:

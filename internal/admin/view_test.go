@@ -132,7 +132,7 @@ func TestOlderOnes(t *testing.T) {
 		record(t, box, []string{"11200", "30003", "30007"}[i%3], fmt.Sprintf("number %d!", i))
 	}
 	page := newPage(settings, box, metrics.New())
-	link := regexp.MustCompile(`href="(\?[^"]*)">older (alerts|events)<`)
+	link := regexp.MustCompile(`href="(\?[^"]*)">(?:older|more) (alerts|events)<`)
 	for _, test := range []struct {
 		start, what, row string
 		want             int
@@ -172,9 +172,33 @@ func TestOlderOnes(t *testing.T) {
 			t.Errorf("%s %s: %d on %d pages, want %d", test.start, test.what, len(seen), pages, test.want)
 		}
 	}
-	for _, broken := range []string{"?status=read", "?alerts=yesterday", "?events=~NO1"} {
-		if answer := ask(page, "/"+broken, nil); answer.Code != http.StatusBadRequest {
-			t.Errorf("%s: answer %d", broken, answer.Code)
+	for _, odd := range []string{"?alerts=yesterday", "?events=~NO1"} {
+		if answer := ask(page, "/"+odd, nil); strings.Count(answer.Body.String(), `id="alert-`) != briefAlerts {
+			t.Errorf("%s does not show the newest", odd)
+		}
+	}
+	if answer := ask(page, "/?status=read", nil); answer.Code != http.StatusOK || strings.Contains(answer.Body.String(), `id="alert-`) {
+		t.Errorf("a status that is none: answer %d", answer.Code)
+	}
+}
+
+// TestFoldedEvents: the newest codes, and where one is missing, more are all.
+func TestFoldedEvents(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1732543500000)
+	var all []outbox.PastEvent
+	for i, code := range []string{"11200", "30003", "11200", "30007", "11200"} {
+		all = append(all, outbox.PastEvent{Event: alert.Event{ID: fmt.Sprint("NO", i), Code: code}, Received: now.Add(-time.Duration(i) * time.Minute)})
+	}
+	further := outbox.Position{At: now.Add(-time.Hour), ID: "NO9"}
+	for codes, want := range map[int]string{2: "[3 1] 1732543500001~", 3: "[3 1 1] 1732539900000~NO9"} {
+		groups, older := codeGroups(all, codes, further)
+		var sizes []int
+		for _, g := range groups {
+			sizes = append(sizes, len(g.Events))
+		}
+		if got := fmt.Sprint(sizes, " ", new(pageView).Position(older)); got != want {
+			t.Errorf("%d codes: %s, want %s", codes, got, want)
 		}
 	}
 }
@@ -205,21 +229,19 @@ func TestAlertCutAtTheLimit(t *testing.T) {
 
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
-	at := time.Date(2026, 11, 25, 14, 5, 0, 0, time.UTC)
+	at := time.Date(2024, 11, 25, 14, 5, 0, 0, time.UTC)
 	for want, s := range map[string]outbox.PastSMS{
-		"held back by SMS_PER_HOUR, its summary is due at Nov 25 14:05:00 UTC":  {Status: outbox.Held, Due: true, Summary: at},
-		"held back by SMS_PER_HOUR, its summary is due now":                     {Status: outbox.Held, Due: true},
-		"held back by SMS_PER_HOUR, told in the summary of Nov 25 14:05:00 UTC": {Status: outbox.Held, Summary: at},
-		"held back by SMS_PER_HOUR, told in a summary":                          {Status: outbox.Held},
+		"held back by SMS_PER_HOUR, its summary is due at Nov 25 14:05 UTC":  {Status: outbox.Held, Due: true, Summary: at},
+		"held back by SMS_PER_HOUR, told in the summary of Nov 25 14:05 UTC": {Status: outbox.Held, Summary: at},
+		"held back by SMS_PER_HOUR, told in a summary":                       {Status: outbox.Held},
 		"waits to be sent": {Status: outbox.Pending},
-		"attempt 2 was refused, next at Nov 25 14:05:00 UTC":                        {Status: outbox.Pending, Attempts: 2, Next: at},
-		"Twilio refuses it until you fix this, next attempt at Nov 25 14:05:00 UTC": {Status: outbox.Pending, Attempts: 2, Next: at, Blocked: true},
-		"perhaps accepted: asks Twilio’s log before it tries again":                 {Status: outbox.Sending, SMS: alert.SMS{DoubtSince: at}},
-		"on its way to Twilio":             {Status: outbox.Sending},
-		"accepted by Twilio":               {Status: outbox.Sent},
-		"reached the phone":                {Status: outbox.Delivered},
-		"did not reach the phone":          {Status: outbox.Undelivered},
-		"not accepted by Twilio, given up": {Status: outbox.Failed},
+		"attempt 2 was refused, next at Nov 25 14:05 UTC":           {Status: outbox.Pending, Attempts: 2, Next: at},
+		"perhaps accepted: asks Twilio’s log before it tries again": {Status: outbox.Sending, SMS: alert.SMS{DoubtSince: at}},
+		"on its way to Twilio":                                      {Status: outbox.Sending},
+		"accepted by Twilio":                                        {Status: outbox.Sent},
+		"reached the phone":                                         {Status: outbox.Delivered},
+		"did not reach the phone":                                   {Status: outbox.Undelivered},
+		"not accepted by Twilio, given up":                          {Status: outbox.Failed},
 	} {
 		if got := outcome(s); got != want {
 			t.Errorf("%+v: %q, want %q", s, got, want)
@@ -229,7 +251,7 @@ func TestOutcomes(t *testing.T) {
 
 func TestTroubles(t *testing.T) {
 	t.Parallel()
-	at := time.Date(2026, 11, 25, 14, 5, 0, 0, time.UTC)
+	at := time.Date(2024, 11, 25, 14, 5, 0, 0, time.UTC)
 	h := outbox.History{
 		Phones: []outbox.Phone{
 			{To: "+15551230001", Delivered: at.Add(-time.Hour), Lost: at, Error: "30005"},
@@ -239,7 +261,7 @@ func TestTroubles(t *testing.T) {
 		},
 		Losses: []outbox.Loss{{To: "+15551230001", Status: outbox.Undelivered, Error: "30005", N: 3}, {To: "+15551230002", Status: outbox.Failed, Error: "21608", N: 2}},
 	}
-	want := []trouble{{"…0001 gets nothing: its last SMS, of Nov 25 14:05:00 UTC, was lost", "30005"}, {"…0002: 2 SMS failed in the last day", "21608"}}
+	want := []trouble{{"…0001 gets nothing: its last SMS, of Nov 25 14:05 UTC, was lost", "30005"}, {"…0002: 2 SMS failed in the last day", "21608"}}
 	got := troubles(h)
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -16,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+
+	"twilio-error-sms/internal/twiliotest"
 )
 
 var screenshots = flag.String("screenshots", "", "write pictures of the operator's page into the `folder` at this absolute path, for README.md")
@@ -123,13 +125,24 @@ func TestPageInBrowser(t *testing.T) {
 		if want := map[string]string{"light": "rgb(247, 246, 243)", "dark": "rgb(20, 23, 26)"}[l.scheme]; page.Back != want {
 			t.Errorf("%s: background %s, want %s: is the style sheet refused?", l, page.Back, want)
 		}
-		open := see(t, ctx, run(openAll))
-		for _, p := range []seen{page, open} {
+		pages := []seen{page, see(t, ctx, run(openAll))}
+		for i := range hostile() {
+			pages = append(pages, see(t, ctx, chromedp.Navigate(address+"?code="+fmt.Sprint(90001+i)), run(openAll)))
+		}
+		for _, p := range pages {
 			if p.Scroll > p.Wide || p.Wide != l.width {
 				t.Errorf("%s: the page is %d px wide on a screen of %d", l, p.Scroll, p.Wide)
 			}
 			if p.Tall > 600 {
 				t.Errorf("%s: a row is %d px tall", l, p.Tall)
+			}
+			if p.Title != "! degraded · Twilio errors by SMS" {
+				t.Errorf("%s: the title is %q", l, p.Title)
+			}
+		}
+		for i, want := range map[int]string{2: `<script>document.title = "owned"</script>`, 4: "gnp.exe evil isolated forever", 5: "</bdi></td></table><style>"} {
+			if !strings.Contains(pages[i].Text, want) {
+				t.Errorf("%s: the page of %d lacks %q", l, 90001+i-2, want)
 			}
 		}
 		for _, want := range []string{"9 of 11200", "of 30007"} {
@@ -140,15 +153,21 @@ func TestPageInBrowser(t *testing.T) {
 		if !strings.HasPrefix(page.Hours, "UTC 11200 30007 30003 12100 32009 other all\n") || strings.Count(page.Hours, "\n") != 24 {
 			t.Errorf("%s: the table of hours reads\n%s", l, page.Hours)
 		}
-		for _, want := range []string{`<script>document.title = "owned"</script>`, "</bdi></td></table><style>", "13226 every 5 daily", "30003,30005 never", "…0002"} {
+		for _, want := range []string{"13226 every 5 daily", "30003,30005 never", "…0002"} {
 			if !strings.Contains(page.Text, want) {
 				t.Errorf("%s: the page lacks %q", l, want)
 			}
 		}
 	}
-	lost := see(t, ctx, chromedp.Navigate(address+"?status=undelivered"))
-	if want := "did not reach the phone: error 30005 (Unknown destination handset)"; !strings.Contains(lost.Text, want) {
-		t.Errorf("the undelivered SMS lack %q", want)
+	see(t, ctx, looks[2].open(address), chromedp.Click(`#alerts a[href*="undelivered"]`), chromedp.WaitReady(`a[href*="undelivered"][aria-current]`))
+	const details = `document.querySelector("#alerts").innerText`
+	closed := evaluate[string](t, ctx, details)
+	see(t, ctx, chromedp.Click("#alerts summary"))
+	open := evaluate[string](t, ctx, details)
+	for _, want := range []string{"did not reach the phone: error 30005 (Unknown destination handset)", "level\n", "account\n" + twiliotest.AccountSID, "decision\nalerted", "happened\n", "arrived\n", " UTC"} {
+		if strings.Contains(closed, want) && want != " UTC" || !strings.Contains(open, want) {
+			t.Errorf("an undelivered SMS reads, closed\n%s\nopen\n%s\nand lacks %q", closed, open, want)
+		}
 	}
 }
 
@@ -264,8 +283,8 @@ func see(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.
 	return evaluate[seen](t, ctx, readPage)
 }
 
-// TestScreenshots writes the pictures of README.md and of how the page looks in
-// each situation:
+// TestScreenshots writes the picture of README.md, page-light.png, and how the page
+// looks in every situation and on every screen:
 //
 //	go test ./internal/e2e -run TestScreenshots -screenshots $PWD/docs
 func TestScreenshots(t *testing.T) {
@@ -276,7 +295,13 @@ func TestScreenshots(t *testing.T) {
 	for _, s := range []situation{healthy, degraded, problem, empty} {
 		address := startIn(t, s, badDay(time.Now())).page(t)
 		for _, l := range looks {
-			kind := map[bool]string{true: "page", false: "phone"}[l.width > 640]
+			name := "page-" + l.scheme + ".png"
+			if l.width < 640 {
+				name = "page-phone-" + l.scheme + ".png"
+			}
+			if s != degraded {
+				name = string(s) + "-" + name
+			}
 			if err := chromedp.Do(ctx, l.open(address)); err != nil {
 				t.Fatal(err)
 			}
@@ -284,7 +309,7 @@ func TestScreenshots(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%s.png", kind, s, l.scheme)), picture, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(*screenshots, name), picture, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

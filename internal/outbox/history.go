@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -79,7 +80,8 @@ type History struct {
 	Counts map[alert.Counter]alert.Tally
 }
 
-// HourCount is how many errors of a code happened in the hour from Start.
+// HourCount is how many errors of a code happened in the hour from Start, in one
+// account: to sum up accounts in the database would cost more.
 type HourCount struct {
 	Start time.Time
 	Code  string
@@ -137,14 +139,12 @@ func (p Phone) GetsNothing() bool {
 	return p.Lost.After(p.Delivered) && p.Lost.After(p.Accepted)
 }
 
-// History returns what happened until now. Its cost does not grow with the
+// History returns what happened until now. Where the filter is for less than
+// everything, it has no Hours, LastDay and Counts. Its cost does not grow with the
 // history: every query follows an index.
 func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (History, error) {
 	h := History{Counts: make(map[alert.Counter]alert.Tally)}
 	var err error
-	if h.Hours, err = o.hours(ctx, now); err != nil {
-		return History{}, fmt.Errorf("reading errors by hour: %w", err)
-	}
 	if h.Events, h.Older, err = o.events(ctx, filter); err != nil {
 		return History{}, fmt.Errorf("reading events: %w", err)
 	}
@@ -157,6 +157,12 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	if h.Losses, err = o.losses(ctx, now.Add(-24*time.Hour)); err != nil {
 		return History{}, fmt.Errorf("counting lost SMS: %w", err)
 	}
+	if filter != (Filter{Limit: filter.Limit}) {
+		return h, nil
+	}
+	if h.Hours, err = o.hours(ctx, now); err != nil {
+		return History{}, fmt.Errorf("reading errors by hour: %w", err)
+	}
 	if h.LastDay, err = o.lastDay(ctx, now); err != nil {
 		return History{}, fmt.Errorf("counting SMS: %w", err)
 	}
@@ -168,8 +174,7 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	return h, nil
 }
 
-const selectHours = `SELECT start, code, CAST(SUM(n) AS BIGINT)
-	FROM (SELECT start, code, n FROM counts WHERE period = $1 AND start >= $2 ORDER BY start DESC LIMIT $3) AS latest GROUP BY start, code`
+const selectHours = `SELECT start, code, n FROM counts WHERE period = $1 AND start >= $2 ORDER BY start DESC LIMIT $3`
 
 func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, error) {
 	first := alert.Hourly.Start(now).Add(-23 * time.Hour)
@@ -258,13 +263,13 @@ func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]
 				return nil, err
 			}
 		}
-		all[i].Summary = rooms[all[i].To]
+		all[i].Summary = cmp.Or(rooms[all[i].To], now)
 	}
 	return all, nil
 }
 
 // rooms returns when the hour of a phone has room for one more SMS, by what the
-// limit counts: now, for a phone that is missing.
+// limit counts: at once, for a phone that is missing.
 func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time, error) {
 	type use struct {
 		to string
