@@ -15,6 +15,10 @@ import (
 // may stay unknown: better one alert too many.
 const longestWait = time.Hour
 
+// decideTimeout bounds a decision of events that waited. With chartTimeout it is
+// less than commitTimeout: webhooks wait for both.
+const decideTimeout = 3 * time.Second
+
 // clockSkew is by how much the clocks of two replicas may differ.
 const clockSkew = 2 * time.Second
 
@@ -158,7 +162,7 @@ func (u *undecided) columns() []any {
 // flight when they came has settled, or they have waited for an hour. What fails
 // is tried again a second later.
 func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int64) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
 	var left bool
 	err := o.db.reads.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM waiting)`).Scan(&left)

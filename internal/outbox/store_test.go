@@ -113,6 +113,10 @@ func (s *store) elapse(d time.Duration) {
 		s.rest() // settles what is in flight, and looks for nothing meanwhile
 		defer s.work()
 	}
+	if s.bubble && d > time.Hour && s.box != nil {
+		s.box.Close() // each second that an idle outbox lives costs time
+		defer s.open()
+	}
 	if s.bubble {
 		time.Sleep(d)
 		return
