@@ -214,61 +214,74 @@ func (in *incoming) events(r *http.Request) ([]alert.Event, error) {
 	return []alert.Event{event}, nil
 }
 
+// refusals are the requests that are not believed or not read, and their status.
+var (
+	errClosed   = errors.New("closed: set PUBLIC_URL to open it to Twilio")
+	errUnsigned = errors.New("missing or wrong X-Twilio-Signature")
+	errType     = errors.New("expected application/x-www-form-urlencoded or application/json")
+	errEarly    = errors.New("the body ended early")
+	errTooLarge = fmt.Errorf("the body is above %d bytes", maxBody)
+	errTooMany  = errors.New("too many large requests at once, try again")
+
+	refusals = map[error]int{
+		errClosed: http.StatusForbidden, errUnsigned: http.StatusForbidden, errType: http.StatusUnsupportedMediaType,
+		errEarly: http.StatusBadRequest, errTooLarge: http.StatusRequestEntityTooLarge, errTooMany: http.StatusServiceUnavailable,
+	}
+)
+
 // believed returns a route that serves requests that verifier believes, all if it
 // is nil, and refuses the others.
 func (h *Handler) believed(kind string, verifier *signature.Verifier, serve func(http.ResponseWriter, *http.Request, *incoming)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		requestlog.SetKind(w, kind)
 		in := &incoming{}
-		status, err := in.read(h, w, r, verifier)
+		err := in.read(h, w, r, verifier)
 		if in.places != nil {
 			defer func() { <-in.places }()
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			connections.Busy(r.Context())
 			serve(w, r, in)
 			return
-		case status == http.StatusServiceUnavailable:
-			w.Header().Set("Retry-After", "5")
-		case err == errUnsigned:
+		}
+		if err == errUnsigned {
 			checked, _, _ := strings.Cut(verifier.URL(r), "?") // the query may hold phone numbers
 			requestlog.Add(w, slog.String("checked_url", checked))
 		}
+		if err == errTooMany {
+			w.Header().Set("Retry-After", "5")
+		}
 		w.Header().Set("Connection", "close") // do not read the rest
-		refuse(w, status, err.Error())
+		refuse(w, refusals[err], err.Error())
 	}
 }
 
-var (
-	errUnsigned = errors.New("missing or wrong X-Twilio-Signature")
-	errEarly    = errors.New("the body ended early")
-)
-
 // read reads and checks a request. What can be refused by the headers costs no
-// body.
-func (in *incoming) read(h *Handler, w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) (status int, err error) {
+// body: the signature of JSON is that of its address alone.
+func (in *incoming) read(h *Handler, w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) error {
+	if h.closed {
+		return errClosed
+	}
 	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	isJSON := contentType == "application/json" || strings.HasSuffix(contentType, "+json")
 	isForm := contentType == "application/x-www-form-urlencoded" || contentType == "" && r.ContentLength == 0
-	if h.closed {
-		return http.StatusForbidden, errors.New("closed: set PUBLIC_URL to open it to Twilio")
-	}
 	places := h.unknown
 	if verifier != nil {
-		in.signature = signature.Of(r)
-		if isJSON && in.signature != "" {
-			in.token, places = verifier.Signer(r, nil), h.genuine
+		if in.signature = signature.Of(r); in.signature == "" {
+			return errUnsigned
 		}
-		if in.signature == "" || isJSON && in.token == "" {
-			return http.StatusForbidden, errUnsigned
+		if isJSON {
+			if in.token = verifier.Signer(r, nil); in.token == "" {
+				return errUnsigned
+			}
+			places = h.genuine
 		}
 	}
 	if !isForm && !isJSON {
-		return http.StatusUnsupportedMediaType, errors.New("expected application/x-www-form-urlencoded or application/json")
+		return errType
 	}
-	if status, err := in.readBody(w, r, places); err != nil {
-		return status, err
+	if err := in.readBody(w, r, places); err != nil {
+		return err
 	}
 	if isForm || len(in.body) == 0 {
 		in.form = alert.ParseQuery(string(in.body))
@@ -277,16 +290,15 @@ func (in *incoming) read(h *Handler, w http.ResponseWriter, r *http.Request, ver
 		in.token = verifier.Signer(r, in.form)
 	}
 	if verifier != nil && (in.token == "" || in.form == nil && !signature.HasHash(r, in.body)) {
-		return http.StatusForbidden, errUnsigned
+		return errUnsigned
 	}
-	return http.StatusOK, nil
+	return nil
 }
 
 // readBody reads the body. A large one needs one of the places first.
-func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan struct{}) (status int, err error) {
-	tooLarge := fmt.Errorf("the body is above %d bytes", maxBody)
+func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan struct{}) (err error) {
 	if r.ContentLength > maxBody {
-		return http.StatusRequestEntityTooLarge, tooLarge
+		return errTooLarge
 	}
 	body := http.MaxBytesReader(w, r.Body, maxBody)
 	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), smallBody)+bytes.MinRead))
@@ -298,9 +310,9 @@ func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan
 		case places <- struct{}{}:
 			in.places = places
 		case <-r.Context().Done(): // the connection made room for others
-			return http.StatusBadRequest, errEarly
+			return errEarly
 		case <-time.After(slotTimeout):
-			return http.StatusServiceUnavailable, errors.New("too many large requests at once, try again")
+			return errTooMany
 		}
 		if in.token != "" {
 			connections.Busy(r.Context())
@@ -309,13 +321,13 @@ func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan
 		_, err = buffer.ReadFrom(body)
 	}
 	in.body = buffer.Bytes()
-	if _, above := errors.AsType[*http.MaxBytesError](err); above {
-		return http.StatusRequestEntityTooLarge, tooLarge
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return errTooLarge
 	}
 	if err != nil {
-		return http.StatusBadRequest, errEarly
+		return errEarly
 	}
-	return http.StatusOK, nil
+	return nil
 }
 
 // refuse answers one line, which also goes into the log.

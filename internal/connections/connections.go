@@ -20,10 +20,10 @@ const most = 1000
 // come after it.
 const leastWait = 100 * time.Millisecond
 
-// Most returns how many connections a server should have at most: half as many
-// as this process may open files, and no more than 1000. Other files are open
-// as well.
-func Most() int { return min(most, openFiles()/2) }
+// Most returns how many connections each of two servers should have at most: a
+// third of the files that this process may open, and no more than 1000. Other
+// files are open as well.
+func Most() int { return min(most, openFiles()/3) }
 
 // limit makes room for new connections. A connection waits while the server
 // waits for its client: for a request, its body, or the close.
