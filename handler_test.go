@@ -127,7 +127,7 @@ func request(handler http.Handler, method, target, contentType, body, signature 
 // history returns what is in an outbox.
 func history(t *testing.T, box *outbox.Outbox) outbox.History {
 	t.Helper()
-	h, err := box.History(t.Context(), time.Now(), 100)
+	h, err := box.History(t.Context(), time.Now(), outbox.Filter{Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
