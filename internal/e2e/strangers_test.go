@@ -145,10 +145,10 @@ func genuine(t *testing.T, server *process) time.Duration {
 	var took []time.Duration
 	for begin := time.Now(); time.Since(begin) < 2*time.Second; {
 		begin := time.Now()
-		answer, text, err := postForm(client, server.URL, "/error_trigger", twiliotest.AuthToken, newWebhook("11200", "genuine").form())
-		if err != nil || answer.StatusCode != http.StatusOK {
-			t.Fatalf("a genuine webhook: %v %q %v", answer, text, err)
-		}
+		w := newWebhook("11200", "genuine")
+		untilAnswered(t, func() (*http.Response, string, error) {
+			return postForm(client, server.URL, "/error_trigger", twiliotest.AuthToken, w.form())
+		})
 		took = append(took, time.Since(begin))
 	}
 	slices.Sort(took)
@@ -171,7 +171,25 @@ func genuineBatch(t *testing.T, server *process) {
 	}
 	batch[len(batch)-1] = ']'
 	padded := string(batch) + strings.Repeat(" ", mebibyte-len(batch))
-	if answer, text, err := postJSON(http.DefaultClient, server.URL, "/error_trigger", padded); err != nil || answer.StatusCode != http.StatusOK {
-		t.Errorf("a genuine batch of %d bytes: %v %.200q %v", len(padded), answer, text, err)
+	untilAnswered(t, func() (*http.Response, string, error) {
+		return postJSON(http.DefaultClient, server.URL, "/error_trigger", padded)
+	})
+}
+
+// untilAnswered posts what must be answered 200. On a slow machine a connection
+// may make room for the strangers' before its request is sent: then it comes again.
+func untilAnswered(t *testing.T, post func() (*http.Response, string, error)) {
+	t.Helper()
+	var err error
+	for range 20 {
+		var answer *http.Response
+		var text string
+		if answer, text, err = post(); err == nil {
+			if answer.StatusCode != http.StatusOK {
+				t.Fatalf("a genuine request: %s %.200q", answer.Status, text)
+			}
+			return
+		}
 	}
+	t.Fatalf("a genuine request is not answered: %v", err)
 }
