@@ -115,3 +115,26 @@ func TestWithoutALimit(t *testing.T) {
 		t.Error(Most())
 	}
 }
+
+// TestMakingRoomEndsTheWait: a handler that waits for something else learns that
+// its connection made room.
+func TestMakingRoomEndsTheWait(t *testing.T) {
+	t.Parallel()
+	const most = 5
+	told := make(chan struct{})
+	address := serve(t, most, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			<-r.Context().Done() // its body is not read
+			close(told)
+		}
+	})
+	dial(t, address, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+	for range most {
+		dial(t, address, "")
+	}
+	select {
+	case <-told:
+	case <-time.After(time.Minute):
+		t.Error("the handler waits on")
+	}
+}
