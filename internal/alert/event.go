@@ -127,11 +127,7 @@ func parseCode(s string) string {
 // leadingDigits returns the ASCII digits at the start of s. Twilio writes
 // "32009,text" and "11203 text" where it means a code.
 func leadingDigits(s string) string {
-	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		return s
-	}
-	return s[:end]
+	return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
 }
 
 // parseLevel understands Twilio's names of levels in any case, the numbers of

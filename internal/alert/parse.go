@@ -188,13 +188,14 @@ func requestID(token string) string {
 	return identity("request", token)
 }
 
-// text is a JSON string, number or boolean as text. Anything else is "":
-// Twilio sends null, or nothing, or another type, where it has no text.
+// text is a JSON string, number or boolean as text, without the spaces around
+// it. Anything else is "": Twilio sends null, or nothing, or another type, where
+// it has no text.
 type text string
 
 func (t *text) UnmarshalJSON(data []byte) error {
-	if s := textOf(data); s != "" { // a null msg must not wipe out the Msg before it
-		*t = s
+	if s := strings.TrimSpace(string(textOf(data))); s != "" { // a null msg must not wipe out the Msg before it
+		*t = text(s)
 	}
 	return nil
 }
@@ -262,14 +263,9 @@ type said struct {
 	AlertText     text `json:"alert_text"`
 }
 
-// first returns the first of them that is not blank.
-func (s said) first() string {
-	for _, words := range []text{s.Msg, s.ParserMessage, s.Message, s.Description, s.ErrorMessage, s.AlertText} {
-		if strings.TrimSpace(string(words)) != "" {
-			return string(words)
-		}
-	}
-	return ""
+// first returns the first of them.
+func (s said) first() text {
+	return cmp.Or(s.Msg, s.ParserMessage, s.Message, s.Description, s.ErrorMessage, s.AlertText)
 }
 
 // code returns the error code, wherever Twilio put it: in its own field, as
@@ -280,7 +276,7 @@ func (d details) code() string {
 }
 
 func (d details) description() string {
-	return cleanDescription(cmp.Or(d.MoreInfo.first(), d.first(), string(d.Webhook.Request.Parameters.ErrorMessage)))
+	return cleanDescription(string(cmp.Or(d.MoreInfo.first(), d.first(), d.Webhook.Request.Parameters.ErrorMessage)))
 }
 
 // parseDetails reads a JSON object, or an encoded form (Msg=…&ErrorCode=…) as
@@ -388,20 +384,18 @@ type ErrorLogEntry struct {
 // rules of a Debugger webhook. Its text is an encoded form
 // (Msg=…&ErrorCode=…), JSON, or plain words.
 func ParseErrorLogEntry(entry ErrorLogEntry) Event {
-	e := Event{
-		ID:       identity(entry.SID),
-		Kind:     ErrorLog,
-		Account:  parseSID(entry.Account),
-		Code:     parseCode(entry.Code),
-		Level:    parseLevel(entry.Level),
-		Resource: parseSID(entry.Resource),
-		Time:     parseTime(cmp.Or(entry.Generated, entry.Created)),
-	}
 	d, ok := parseDetails(entry.Text)
 	if !ok {
-		e.Description = cleanDescription(entry.Text)
-		return e
+		d = details{said: said{Msg: text(entry.Text)}}
 	}
-	e.Code, e.Description = cmp.Or(e.Code, d.code()), d.description()
-	return e
+	return Event{
+		ID:          identity(entry.SID),
+		Kind:        ErrorLog,
+		Account:     parseSID(entry.Account),
+		Code:        cmp.Or(parseCode(entry.Code), d.code()),
+		Level:       parseLevel(entry.Level),
+		Description: d.description(),
+		Resource:    parseSID(entry.Resource),
+		Time:        parseTime(cmp.Or(entry.Generated, entry.Created)),
+	}
 }
