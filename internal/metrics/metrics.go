@@ -9,7 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -39,7 +39,7 @@ const (
 // Metrics counts and measures what happens. It is an outbox.Observer; the
 // request log calls Webhook.
 type Metrics struct {
-	// Version is the program's, if the build has stamped it.
+	// Version is the program's.
 	Version string
 
 	set    *vm.Set
@@ -149,7 +149,7 @@ func (m *Metrics) Handler(backlog func(context.Context) (outbox.Backlog, error),
 		} else {
 			writeBacklog(&text, waiting, time.Now())
 		}
-		m.writeBuild(&text)
+		vm.WriteGaugeUint64(&text, fmt.Sprintf("twilio_error_sms_build_info{version=%q,goversion=%q}", m.Version, runtime.Version()), 1)
 		vm.WriteProcessMetrics(&text)
 		vm.WriteFDMetrics(&text)
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -168,21 +168,6 @@ func writeBacklog(w io.Writer, b outbox.Backlog, now time.Time) {
 	if !b.CaughtUp.IsZero() {
 		vm.WriteGaugeFloat64(w, "twilio_error_sms_catch_up_lag_seconds", max(now.Sub(b.CaughtUp).Seconds(), 0))
 	}
-}
-
-// writeBuild writes what this binary was built from.
-func (m *Metrics) writeBuild(w io.Writer) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return
-	}
-	revision := ""
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			revision = setting.Value
-		}
-	}
-	vm.WriteGaugeUint64(w, fmt.Sprintf("twilio_error_sms_build_info{version=%q,revision=%q,goversion=%q}", cmp.Or(m.Version, info.Main.Version), revision, info.GoVersion), 1)
 }
 
 // family describes to Prometheus the series of one name.
