@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -292,10 +293,7 @@ func parseDetails(s string) (d details, ok bool) {
 		Description: get("description"), ErrorMessage: get("errorMessage"), AlertText: get("alert_text"),
 	}}
 	d.MoreInfo.ErrorCode, d.MoreInfo.LogLevel = get("ErrorCode"), get("LogLevel")
-	for _, key := range []string{"Msg", "msg", "parserMessage", "ErrorCode", "LogLevel"} {
-		ok = ok || fields.Has(key)
-	}
-	return d, ok
+	return d, slices.ContainsFunc([]string{"Msg", "msg", "parserMessage", "ErrorCode", "LogLevel"}, fields.Has)
 }
 
 // parseDebugger reads the form of a Debugger webhook, whose Payload is JSON.
