@@ -235,15 +235,11 @@ func decode(data []byte, into any) error {
 // of the error log's text that tell what happened. The rest of what Twilio sends
 // there, phone numbers and message bodies among it, is never decoded.
 type details struct {
-	Resource  text `json:"resource_sid"`
-	ErrorCode text `json:"error_code"`
+	Resource text `json:"resource_sid"`
+	Code     text `json:"error_code"`
 	said
-	MoreInfo struct {
-		said
-		ErrorCode text
-		LogLevel  text
-	} `json:"more_info"`
-	Webhook struct {
+	MoreInfo said `json:"more_info"`
+	Webhook  struct {
 		Request  struct{ Parameters struct{ ErrorMessage text } } // of channels
 		Response struct {
 			Headers struct {
@@ -256,6 +252,8 @@ type details struct {
 // said holds the keys under which Twilio's products say what happened. Both Msg
 // and msg occur, sometimes together; encoding/json takes either.
 type said struct {
+	ErrorCode     text
+	LogLevel      text
 	Msg           text
 	ParserMessage text // of TwiML: the line and the cause
 	Message       text
@@ -272,7 +270,7 @@ func (s said) first() text {
 // code returns the error code, wherever Twilio put it: in its own field, as
 // "32009,text" in more_info, or as "11203 text" in a header that it noted.
 func (d details) code() string {
-	return cmp.Or(parseCode(string(d.ErrorCode)), parseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
+	return cmp.Or(parseCode(string(d.Code)), parseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
 		parseCode(leadingDigits(string(d.Webhook.Response.Headers.Error))))
 }
 
@@ -288,11 +286,11 @@ func parseDetails(s string) (d details, ok bool) {
 	}
 	fields := ParseQuery(s)
 	get := func(key string) text { return text(strings.TrimSpace(fields.Get(key))) }
-	d = details{said: said{
+	d = details{MoreInfo: said{
+		ErrorCode: get("ErrorCode"), LogLevel: get("LogLevel"),
 		Msg: cmp.Or(get("Msg"), get("msg")), ParserMessage: get("parserMessage"), Message: get("message"),
 		Description: get("description"), ErrorMessage: get("errorMessage"), AlertText: get("alert_text"),
 	}}
-	d.MoreInfo.ErrorCode, d.MoreInfo.LogLevel = get("ErrorCode"), get("LogLevel")
 	return d, slices.ContainsFunc([]string{"Msg", "msg", "parserMessage", "ErrorCode", "LogLevel"}, fields.Has)
 }
 
