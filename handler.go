@@ -76,8 +76,9 @@ func NewHandler(settings config.Config, box Outbox, health func(context.Context)
 		h.closed = settings.PublicURL == ""
 	}
 	h.routes = map[string]http.HandlerFunc{
-		"POST /error_trigger": h.errorTrigger, "POST /message_status": h.messageStatus,
-		"GET /livez": h.livez, "GET /healthz": h.healthz, "GET /": h.hello,
+		"POST /error_trigger":  h.believed(metrics.Unread, h.webhooks, h.errorTrigger),
+		"POST /message_status": h.believed(metrics.StatusCallback, h.callbacks, h.messageStatus),
+		"GET /livez":           h.livez, "GET /healthz": h.healthz, "GET /": h.hello,
 	}
 	public, _ := url.Parse(settings.PublicURL)
 	below := http.StripPrefix(public.Path, h)
@@ -119,13 +120,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // so that Twilio gets its answer at once: a line for each event, the text of its
 // SMS or why there is none. Today's Alarms, Debugger webhooks and Event Streams
 // arrive here too.
-func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request) {
-	requestlog.SetKind(w, metrics.Unread)
-	in, ok := h.read(w, r, h.webhooks)
-	if !ok {
-		return
-	}
-	defer in.release()
+func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request, in *incoming) {
 	events, problems := in.events(r)
 	if len(events) == 0 {
 		refuse(w, http.StatusBadRequest, problems.Error())
@@ -171,13 +166,7 @@ func firstLines(s string, n int) string {
 
 // messageStatus takes Twilio's report of what became of an SMS of ours: the
 // StatusCallback of each SMS leads here.
-func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
-	requestlog.SetKind(w, metrics.StatusCallback)
-	in, ok := h.read(w, r, h.callbacks)
-	if !ok {
-		return
-	}
-	defer in.release()
+func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request, in *incoming) {
 	report, err := alert.ParseReport(alert.ParseQuery(r.URL.RawQuery).Get("sms"), in.form)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
@@ -197,11 +186,11 @@ func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
 
 // incoming is a request that is believed.
 type incoming struct {
-	signature string     // its bytes, empty where nothing is signed
-	token     string     // that signed it
-	body      []byte     // JSON, if form is nil
-	form      url.Values // its fields
-	release   func()     // gives back the place of a large body
+	signature string        // its bytes, empty where nothing is signed
+	token     string        // that signed it
+	body      []byte        // JSON, if form is nil
+	form      url.Values    // its fields
+	places    chan struct{} // where a large body has a place, or nil
 }
 
 // events reads the events of a request, and what is wrong with the others. Keys
@@ -225,95 +214,120 @@ func (in *incoming) events(r *http.Request) ([]alert.Event, error) {
 	return []alert.Event{event}, nil
 }
 
-// read reads a request that Twilio signed. Otherwise it answers and returns
-// false: what can be refused by the headers costs no body.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) (in *incoming, ok bool) {
-	if h.closed {
-		refuse(w, http.StatusForbidden, "closed: set PUBLIC_URL to open it to Twilio")
-		return nil, false
+// refusals are the requests that are not believed or not read, and their status.
+var (
+	errClosed   = errors.New("closed: set PUBLIC_URL to open it to Twilio")
+	errUnsigned = errors.New("missing or wrong X-Twilio-Signature")
+	errType     = errors.New("expected application/x-www-form-urlencoded or application/json")
+	errEarly    = errors.New("the body ended early")
+	errTooLarge = fmt.Errorf("the body is above %d bytes", maxBody)
+	errTooMany  = errors.New("too many large requests at once, try again")
+
+	refusals = map[error]int{
+		errClosed: http.StatusForbidden, errUnsigned: http.StatusForbidden, errType: http.StatusUnsupportedMediaType,
+		errEarly: http.StatusBadRequest, errTooLarge: http.StatusRequestEntityTooLarge, errTooMany: http.StatusServiceUnavailable,
 	}
-	in = &incoming{}
+)
+
+// believed returns a route that serves requests that verifier believes, all if it
+// is nil, and refuses the others.
+func (h *Handler) believed(kind string, verifier *signature.Verifier, serve func(http.ResponseWriter, *http.Request, *incoming)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		requestlog.SetKind(w, kind)
+		in := &incoming{}
+		err := in.read(h, w, r, verifier)
+		if in.places != nil {
+			defer func() { <-in.places }()
+		}
+		if err == nil {
+			connections.Busy(r.Context())
+			serve(w, r, in)
+			return
+		}
+		if err == errUnsigned {
+			checked, _, _ := strings.Cut(verifier.URL(r), "?") // the query may hold phone numbers
+			requestlog.Add(w, slog.String("checked_url", checked))
+		}
+		if err == errTooMany {
+			w.Header().Set("Retry-After", "5")
+		}
+		w.Header().Set("Connection", "close") // do not read the rest
+		refuse(w, refusals[err], err.Error())
+	}
+}
+
+// read reads and checks a request. What can be refused by the headers costs no
+// body: the signature of JSON is that of its address alone.
+func (in *incoming) read(h *Handler, w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) error {
+	if h.closed {
+		return errClosed
+	}
+	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	isJSON := contentType == "application/json" || strings.HasSuffix(contentType, "+json")
+	isForm := contentType == "application/x-www-form-urlencoded" || contentType == "" && r.ContentLength == 0
 	places := h.unknown
-	isForm, isJSON := contentKind(r)
 	if verifier != nil {
 		if in.signature = signature.Of(r); in.signature == "" {
-			return nil, refuseUnsigned(w, r, verifier)
+			return errUnsigned
 		}
 		if isJSON {
 			if in.token = verifier.Signer(r, nil); in.token == "" {
-				return nil, refuseUnsigned(w, r, verifier)
+				return errUnsigned
 			}
 			places = h.genuine
 		}
 	}
 	if !isForm && !isJSON {
-		refuse(w, http.StatusUnsupportedMediaType, "expected application/x-www-form-urlencoded or application/json")
-		return nil, false
+		return errType
 	}
-	if in.release, ok = in.readBody(w, r, places); !ok {
-		return nil, false
+	if err := in.readBody(w, r, places); err != nil {
+		return err
 	}
 	if isForm || len(in.body) == 0 {
 		in.form = alert.ParseQuery(string(in.body))
 	}
-	if verifier != nil {
-		if isForm {
-			in.token = verifier.Signer(r, in.form)
-		}
-		if in.token == "" || in.form == nil && !signature.HasHash(r, in.body) {
-			in.release()
-			return nil, refuseUnsigned(w, r, verifier)
-		}
+	if verifier != nil && isForm {
+		in.token = verifier.Signer(r, in.form)
 	}
-	connections.Busy(r.Context())
-	return in, true
+	if verifier != nil && (in.token == "" || in.form == nil && !signature.HasHash(r, in.body)) {
+		return errUnsigned
+	}
+	return nil
 }
 
-// contentKind tells a form, or nothing, from JSON.
-func contentKind(r *http.Request) (isForm, isJSON bool) {
-	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isJSON = contentType == "application/json" || strings.HasSuffix(contentType, "+json")
-	return contentType == "application/x-www-form-urlencoded" || contentType == "" && r.ContentLength == 0, isJSON
-}
-
-// readBody reads the body. Where that is large, it needs one of the places until
-// release is called. Otherwise it answers and returns false.
-func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan struct{}) (release func(), ok bool) {
-	release = func() {}
-	limited := http.MaxBytesReader(w, r.Body, maxBody)
-	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), 4096)+bytes.MinRead))
-	_, err := buffer.ReadFrom(io.LimitReader(limited, smallBody))
-	if err == nil && buffer.Len() == smallBody {
+// readBody reads the body. A large one needs one of the places first.
+func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan struct{}) (err error) {
+	if r.ContentLength > maxBody {
+		return errTooLarge
+	}
+	body := http.MaxBytesReader(w, r.Body, maxBody)
+	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), smallBody)+bytes.MinRead))
+	if r.ContentLength <= smallBody { // or not known
+		_, err = buffer.ReadFrom(io.LimitReader(body, smallBody))
+	}
+	if err == nil && max(r.ContentLength, int64(buffer.Len())) >= smallBody {
 		select {
 		case places <- struct{}{}:
+			in.places = places
+		case <-r.Context().Done(): // the connection made room for others
+			return errEarly
 		case <-time.After(slotTimeout):
-			w.Header().Set("Retry-After", "5")
-			refuse(w, http.StatusServiceUnavailable, "too many large requests at once, try again")
-			return nil, false
+			return errTooMany
 		}
-		release = func() { <-places }
-		_, err = buffer.ReadFrom(limited)
+		if in.token != "" {
+			connections.Busy(r.Context())
+		}
+		buffer.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+		_, err = buffer.ReadFrom(body)
 	}
 	in.body = buffer.Bytes()
-	if err == nil {
-		return release, true
-	}
-	release()
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		w.Header().Set("Connection", "close") // do not read the rest
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is above %d bytes", maxBody))
-	} else {
-		refuse(w, http.StatusBadRequest, "the body ended early")
+		return errTooLarge
 	}
-	return nil, false
-}
-
-// refuseUnsigned refuses a request that none of the tokens signed.
-func refuseUnsigned(w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) (ok bool) {
-	checked, _, _ := strings.Cut(verifier.URL(r), "?") // the query may hold phone numbers
-	requestlog.Add(w, slog.String("checked_url", checked))
-	refuse(w, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
-	return false
+	if err != nil {
+		return errEarly
+	}
+	return nil
 }
 
 // refuse answers one line, which also goes into the log.

@@ -5,11 +5,14 @@ import (
 	"time"
 )
 
-// alarmWindows are the times over which Alarms count, as they slide. Source:
+// alarmPeriods are the times over which Alarms count, as they slide. Source:
 // https://www.twilio.com/docs/usage/troubleshooting/alarms.
-var alarmWindows = map[string]time.Duration{
-	"FIVE_MINS": 5 * time.Minute, "FIFTEEN_MINS": 15 * time.Minute, "ONE_HOUR": time.Hour,
-	"TWELVE_HOURS": 12 * time.Hour, "ONE_DAY": 24 * time.Hour,
+var alarmPeriods = map[string]struct {
+	length time.Duration
+	words  string
+}{
+	"FIVE_MINS": {5 * time.Minute, "in 5 minutes"}, "FIFTEEN_MINS": {15 * time.Minute, "in 15 minutes"},
+	"ONE_HOUR": {time.Hour, "in an hour"}, "TWELVE_HOURS": {12 * time.Hour, "in 12 hours"}, "ONE_DAY": {24 * time.Hour, "in a day"},
 }
 
 // CountedSince returns from when on an alarm counted what it tells of: zero for
@@ -22,8 +25,8 @@ func (e Event) CountedSince() time.Time {
 	if period := Period(strings.ToLower(e.Period)); period.current() != "" { // of 2014
 		return period.Start(e.Time)
 	}
-	if window, ok := alarmWindows[strings.ToUpper(e.Period)]; ok {
-		return e.Time.Add(-window)
+	if alarm, ok := alarmPeriods[strings.ToUpper(e.Period)]; ok {
+		return e.Time.Add(-alarm.length)
 	}
 	return time.Time{}
 }

@@ -86,13 +86,16 @@ func (e Event) Link() string {
 	return IndexLink + "/" + e.Code
 }
 
+// consoleLink is Twilio's page of an event, less its SID.
+const consoleLink = "https://www.twilio.com/console/debugger/"
+
 // ConsoleLink returns the address of the event in Twilio's Console, or "" when
 // Twilio's SID of it is not known.
 func (e Event) ConsoleLink() string {
 	if len(e.ID) != 34 || !strings.HasPrefix(e.ID, "NO") || parseSID(e.ID) == "" {
 		return ""
 	}
-	return "https://www.twilio.com/console/debugger/" + e.ID
+	return consoleLink + e.ID
 }
 
 // Name returns the short name of the event's code, or "" when it is unknown.
@@ -188,13 +191,13 @@ func identity(parts ...string) string {
 
 const maxDescription = 500 // characters
 
-// queries matches the query of an address, which may hold a message.
-var queries = regexp.MustCompile(`(://[^\s?]*)\?\S*`)
-
-// oddSchemes matches look-alikes of "://", such as "：／／" in full width.
-var oddSchemes = regexp.MustCompile(`[:：︰﹕︓∶ː][\p{M}\x{200c}\x{200d}]*[/／⁄∕⧸╱][\p{M}\x{200c}\x{200d}]*[/／⁄∕⧸╱]`)
-
-var schemes = strings.NewReplacer("https://", "", "http://", "", "HTTPS://", "", "HTTP://", "")
+var (
+	// queries matches the query of an address, which may hold a message.
+	queries = regexp.MustCompile(`(://[^\s?]*)\?\S*`)
+	schemes = regexp.MustCompile(`https?://|HTTPS?://`)
+	// oddSchemes matches look-alikes of "://", such as "：／／" in full width.
+	oddSchemes = regexp.MustCompile(`[:：︰﹕︓∶ː][\p{M}\x{200c}\x{200d}]*[/／⁄∕⧸╱][\p{M}\x{200c}\x{200d}]*[/／⁄∕⧸╱]`)
+)
 
 // cleanDescription makes a stranger's words safe for an SMS, a log and a
 // database: one line, no phone numbers, no query of an address, and no scheme,
@@ -215,17 +218,14 @@ func cleanDescription(s string) string {
 
 // withoutLinks takes schemes and queries from the addresses in s.
 func withoutLinks(s string) string {
-	if strings.Contains(s, "://") {
-		s = queries.ReplaceAllString(s, "$1")
+	if !strings.Contains(s, "://") {
+		return s
 	}
-	for strings.Contains(s, "://") {
-		bare := schemes.Replace(s)
-		if bare == s {
-			bare = strings.ReplaceAll(s, "://", " ")
-		}
-		s = bare
+	s = queries.ReplaceAllString(s, "$1")
+	for schemes.MatchString(s) { // again: hthttp://tp://
+		s = schemes.ReplaceAllString(s, "")
 	}
-	return s
+	return strings.ReplaceAll(s, "://", " ")
 }
 
 // clean returns s as one line of valid UTF-8 with at most limit characters:
@@ -234,35 +234,24 @@ func withoutLinks(s string) string {
 // scripts and emoji need stay. Characters are composed (NFC), which takes less
 // space in an SMS.
 func clean(s string, limit int) string {
-	if len(s) > 4*limit {
-		s = s[:4*limit] // a character has at most four bytes
-	}
-	s = norm.NFC.String(s)
-	var b strings.Builder
-	b.Grow(min(len(s), 4*limit))
-	space, n := false, 0
-	for _, r := range s {
-		if unicode.IsSpace(r) || unicode.IsControl(r) {
-			space = b.Len() > 0
-			continue
+	s = s[:min(len(s), 4*limit)] // a character has at most four bytes
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r):
+			return ' '
+		case r == utf8.RuneError:
+			return '?'
+		case r > unicode.MaxASCII && unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d':
+			return -1
 		}
-		if r == utf8.RuneError {
-			r = '?'
-		}
-		if r > unicode.MaxASCII && unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d' {
-			continue
-		}
-		if space {
-			if n++; n >= limit {
-				break
-			}
-			b.WriteByte(' ')
-			space = false
-		}
+		return r
+	}, norm.NFC.String(s))
+	s = norm.NFC.String(strings.Join(strings.Fields(s), " "))
+	n := 0
+	for i := range s {
 		if n++; n > limit {
-			break
+			return strings.TrimRight(s[:i], " ")
 		}
-		b.WriteRune(r)
 	}
-	return norm.NFC.String(b.String()) // again: what was between two characters may be gone
+	return s
 }

@@ -8,13 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
-
-// ErrNotAnEvent says which fields a notification of Twilio has and this one
-// lacks.
-var ErrNotAnEvent = errors.New("missing ErrorCode, Description or AppMonitorTriggerSid (or a Debugger webhook's Payload, or CloudEvents)")
 
 // ParseForm reads the fields of an App Monitor trigger, an Alarm or a
 // Debugger webhook, which Twilio sends as a form or in the query string.
@@ -50,24 +47,22 @@ func ParseQuery(s string) url.Values {
 // a million.
 const maxFields = 1000
 
+// percents matches an encoded byte, or a percent sign that encodes nothing.
+var percents = regexp.MustCompile(`%(?:[0-9a-fA-F]{2})?`)
+
 // unescape decodes what is encoded in a query, and leaves the rest as it is.
 func unescape(s string) string {
-	if decoded, err := url.QueryUnescape(s); err == nil {
-		return decoded
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '+' {
-			c = ' '
-		} else if c == '%' && i+2 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
-				c, i = byte(n), i+2
+	decoded, err := url.QueryUnescape(s)
+	if err != nil { // for a percent sign that encodes nothing
+		s = percents.ReplaceAllStringFunc(s, func(sign string) string {
+			if sign == "%" {
+				return "%25"
 			}
-		}
-		b.WriteByte(c)
+			return sign
+		})
+		decoded, _ = url.QueryUnescape(s)
 	}
-	return b.String()
+	return decoded
 }
 
 // ParseJSON reads an Alarm as a JSON object, or one CloudEvent of Event
@@ -81,59 +76,24 @@ func ParseJSON(body []byte, token string) ([]Event, error) {
 		}
 		return []Event{event}, nil
 	}
-	events, all, bad, err := readBatch(body)
+	batch, err := readBatch(body)
 	if err != nil {
 		return nil, err
 	}
-	if all == 0 {
-		return nil, errors.New("an empty array: expected CloudEvents")
-	}
+	var events []Event
 	var problems []error
-	for _, b := range bad[:min(len(bad), maxProblems)] {
-		problems = append(problems, fmt.Errorf("event %d of %d: %w", b.place, all, b.err))
-	}
-	if len(bad) > maxProblems {
-		problems = append(problems, fmt.Errorf("and %d more bad events", len(bad)-maxProblems))
-	}
-	return events, errors.Join(problems...)
-}
-
-// badEvent is the place of an event in its batch, from 1 on, and what is wrong.
-type badEvent struct {
-	place int
-	err   error
-}
-
-// readBatch reads the good and the bad ones of all events in an array, one by
-// one: an array of a million numbers costs no more than its first.
-func readBatch(body []byte) (events []Event, all int, bad []badEvent, err error) {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	_, err = decoder.Token() // its bracket
-	var raw json.RawMessage
-	for err == nil && decoder.More() {
-		if all++; all > maxEvents {
-			return nil, 0, nil, fmt.Errorf("more than the %d events of a batch", maxEvents)
-		}
-		if err = decoder.Decode(&raw); err != nil {
-			break
-		}
-		event, wrong := parseObject(raw, "")
-		if wrong != nil {
-			bad = append(bad, badEvent{all, wrong})
+	for i, raw := range batch {
+		event, err := parseObject(raw, "")
+		if err != nil {
+			problems = append(problems, fmt.Errorf("event %d of %d: %w", i+1, len(batch), err))
 			continue
 		}
 		events = append(events, event)
 	}
-	if err == nil {
-		_, err = decoder.Token() // the other bracket
+	if more := len(problems) - maxProblems; more > 0 {
+		problems = append(problems[:maxProblems], fmt.Errorf("and %d more bad events", more))
 	}
-	if err != nil {
-		return nil, 0, nil, fmt.Errorf("broken JSON: %w", err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, 0, nil, errors.New("broken JSON: it goes on after the array")
-	}
-	return events, all, bad, nil
+	return events, errors.Join(problems...)
 }
 
 const (
@@ -144,12 +104,40 @@ const (
 	maxProblems = 5
 )
 
+// readBatch splits an array into its events, one by one: an array of a million
+// numbers costs no more than its first.
+func readBatch(body []byte) ([]json.RawMessage, error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	_, err := decoder.Token() // its bracket
+	var batch []json.RawMessage
+	for err == nil && decoder.More() {
+		if len(batch) == maxEvents {
+			return nil, fmt.Errorf("more than the %d events of a batch", maxEvents)
+		}
+		var raw json.RawMessage
+		err = decoder.Decode(&raw)
+		batch = append(batch, raw)
+	}
+	if err == nil {
+		_, err = decoder.Token() // the other bracket
+	}
+	if err != nil {
+		return nil, fmt.Errorf("broken JSON: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, errors.New("broken JSON: it goes on after the array")
+	}
+	if len(batch) == 0 {
+		return nil, errors.New("an empty array: expected CloudEvents")
+	}
+	return batch, nil
+}
+
 // parseObject reads one JSON object: a CloudEvent or an Alarm.
 func parseObject(body []byte, token string) (Event, error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil {
-		var wrongType *json.UnmarshalTypeError
-		if errors.As(err, &wrongType) {
+		if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return Event{}, fmt.Errorf("expected a JSON object, got %s", wrongType.Value)
 		}
 		return Event{}, fmt.Errorf("broken JSON: %w", err)
@@ -167,11 +155,11 @@ func parseObject(body []byte, token string) (Event, error) {
 // https://www.twilio.com/docs/api/errors/app-monitor-triggers and
 // https://www.twilio.com/docs/usage/troubleshooting/alarms.
 func parseAlarm(get func(key string) string, token string) (Event, error) {
-	trigger := get("AppMonitorTriggerSid")
-	if trigger == "" && get("ErrorCode") == "" && get("Description") == "" {
-		return Event{}, ErrNotAnEvent
+	if get("AppMonitorTriggerSid") == "" && get("ErrorCode") == "" && get("Description") == "" {
+		return Event{}, errors.New("missing ErrorCode, Description or AppMonitorTriggerSid (or a Debugger webhook's Payload, or CloudEvents)")
 	}
 	e := Event{
+		ID:          requestID(token),
 		Kind:        Alarm,
 		Account:     parseSID(get("AccountSid")),
 		Code:        parseCode(get("ErrorCode")),
@@ -187,10 +175,17 @@ func parseAlarm(get func(key string) string, token string) (Event, error) {
 	// and alarm, which repeats with each firing. So the date belongs to the ID.
 	if fired, unique := get("DateFired"), get("IdempotencyToken"); fired != "" && unique != "" {
 		e.ID = identity("alarm", unique, fired)
-	} else if token != "" {
-		e.ID = identity("request", token)
 	}
 	return e, nil
+}
+
+// requestID returns the ID of an event that only the request identifies, by its
+// token.
+func requestID(token string) string {
+	if token == "" {
+		return ""
+	}
+	return identity("request", token)
 }
 
 // text is a JSON string, number or boolean as text. Anything else is "":
@@ -228,8 +223,7 @@ func textOf(data []byte) text {
 // instead of an object, stays empty: Twilio's products differ.
 func decode(data []byte, into any) error {
 	err := json.Unmarshal(data, into)
-	var other *json.UnmarshalTypeError
-	if errors.As(err, &other) && other.Field != "" {
+	if other, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && other.Field != "" {
 		return nil // the rest is decoded
 	}
 	return err
@@ -247,7 +241,14 @@ type details struct {
 		ErrorCode text
 		LogLevel  text
 	} `json:"more_info"`
-	Webhook json.RawMessage `json:"webhook"` // most of the payload, and rarely needed: see code
+	Webhook struct {
+		Request  struct{ Parameters struct{ ErrorMessage text } } // of channels
+		Response struct {
+			Headers struct {
+				Error text `json:"X-Twilio-WebhookError"`
+			}
+		}
+	}
 }
 
 // said holds the keys under which Twilio's products say what happened. Both Msg
@@ -271,44 +272,15 @@ func (s said) first() string {
 	return ""
 }
 
-type webhook struct {
-	Request struct {
-		Parameters struct {
-			Message text `json:"errorMessage"` // of channels
-		} `json:"parameters"`
-	} `json:"request"`
-	Response struct {
-		Headers struct {
-			Error text `json:"X-Twilio-WebhookError"`
-		} `json:"headers"`
-	} `json:"response"`
-}
-
-// webhook returns the parts of the webhook that was called, if there was one.
-func (d details) webhook() (w webhook) {
-	if decode(d.Webhook, &w) != nil {
-		return webhook{}
-	}
-	return w
-}
-
 // code returns the error code, wherever Twilio put it: in its own field, as
 // "32009,text" in more_info, or as "11203 text" in a header that it noted.
 func (d details) code() string {
-	for _, place := range []string{string(d.ErrorCode), leadingDigits(string(d.MoreInfo.ErrorCode))} {
-		if code := parseCode(place); code != "" {
-			return code
-		}
-	}
-	return parseCode(leadingDigits(string(d.webhook().Response.Headers.Error)))
+	return cmp.Or(parseCode(string(d.ErrorCode)), parseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
+		parseCode(leadingDigits(string(d.Webhook.Response.Headers.Error))))
 }
 
 func (d details) description() string {
-	words := cmp.Or(d.MoreInfo.first(), d.first())
-	if words == "" {
-		words = string(d.webhook().Request.Parameters.Message)
-	}
-	return cleanDescription(words)
+	return cleanDescription(cmp.Or(d.MoreInfo.first(), d.first(), string(d.Webhook.Request.Parameters.ErrorMessage)))
 }
 
 // parseDetails reads a JSON object, or an encoded form (Msg=…&ErrorCode=…) as
@@ -338,24 +310,16 @@ func parseDebugger(fields url.Values, token string) (Event, error) {
 	if !ok && (level == "" || sid == "") { // with both it is an event all the same
 		return Event{}, errors.New("the field Payload is not a JSON object")
 	}
-	if level == "" {
-		level = string(payload.MoreInfo.LogLevel)
-	}
-	e := Event{
+	return Event{
+		ID:          cmp.Or(identity(sid), requestID(token)),
 		Kind:        Debugger,
 		Account:     parseSID(fields.Get("AccountSid")),
 		Code:        payload.code(),
-		Level:       parseLevel(level),
+		Level:       parseLevel(cmp.Or(level, string(payload.MoreInfo.LogLevel))),
 		Description: payload.description(),
 		Resource:    parseSID(string(payload.Resource)),
 		Time:        parseTime(fields.Get("Timestamp")),
-	}
-	if sid != "" {
-		e.ID = identity(sid)
-	} else if token != "" {
-		e.ID = identity("request", token)
-	}
-	return e, nil
+	}, nil
 }
 
 // cloudEvent is the envelope of Event Streams with the data of an error log.
@@ -387,39 +351,24 @@ func parseCloudEvent(body []byte) (Event, error) {
 		return Event{Kind: Other, Level: Info, Description: cleanDescription(string(c.Type))}, nil
 	}
 	data := c.Data
-	id := string(data.SID)
-	if id == "" {
-		id = string(c.ID)
-	}
+	id := cmp.Or(data.SID, c.ID)
 	if id == "" {
 		return Event{}, errors.New("the CloudEvent has neither data.sid nor id")
 	}
-	inner := string(data.Payload)
-	if s := textOf(data.Payload); s != "" {
-		inner = string(s)
-	}
-	payload, ok := parseDetails(inner)
+	payload, ok := parseDetails(string(cmp.Or(textOf(data.Payload), text(data.Payload))))
 	if !ok {
 		payload = details{} // the text of a log line: the code's name says more
 	}
-	code := parseCode(string(data.Code))
-	if code == "" {
-		code = payload.code()
-	}
-	e := Event{
-		ID:          identity(id),
+	return Event{
+		ID:          identity(string(id)),
 		Kind:        Stream,
 		Account:     parseSID(string(data.Account)),
-		Code:        code,
+		Code:        cmp.Or(parseCode(string(data.Code)), payload.code()),
 		Level:       parseLevel(string(data.Level)),
 		Description: payload.description(),
 		Resource:    parseSID(string(payload.Resource)),
-		Time:        parseTime(string(data.Created)),
-	}
-	if e.Time.IsZero() {
-		e.Time = parseTime(string(c.Time))
-	}
-	return e, nil
+		Time:        cmp.Or(parseTime(string(data.Created)), parseTime(string(c.Time))),
+	}, nil
 }
 
 // ErrorLogEntry is an entry of Twilio's error log as the Monitor Alerts API

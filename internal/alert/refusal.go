@@ -23,15 +23,14 @@ func Refusal(code string) Outcome {
 // error code: one line with the code, its name where known, and Remedy. It is
 // empty without a code.
 func Advice(code string) string {
-	e := Event{Code: code}
-	switch name := e.Name(); {
-	case code == "":
+	if code == "" {
 		return ""
-	case name == "":
-		return fmt.Sprintf("error %s: %s", code, Remedy(code))
-	default:
-		return fmt.Sprintf("error %s (%s): %s", code, name, Remedy(code))
 	}
+	name := codeName(code)
+	if name != "" {
+		name = " (" + name + ")"
+	}
+	return fmt.Sprintf("error %s%s: %s", code, name, Remedy(code))
 }
 
 // Remedy says what to change, in which setting or where in the Console, so that

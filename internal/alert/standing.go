@@ -35,13 +35,18 @@ func (t Triggers) Standings(rule Trigger, tallies map[Counter]Tally, now time.Ti
 	var standings []Standing
 	for c, tally := range tallies {
 		if c.Period == rule.Period && c.Start.Equal(rule.Period.Start(now)) && t.covers(rule, c.Code) {
-			standings = append(standings, Standing{c.Account, c.Code, tally.N, rule.nextAlert(tally)})
+			last, next := rule.around(tally.N)
+			if last > tally.Alerted { // an event that must not ring has left the rule due
+				next = tally.N + 1
+			}
+			standings = append(standings, Standing{c.Account, c.Code, tally.N, next})
 		}
 	}
 	for _, subject := range rule.Subjects {
 		counted := slices.ContainsFunc(standings, func(s Standing) bool { return s.Code == subject })
 		if subject != eachCode && !counted {
-			standings = append(standings, Standing{Code: subject, Next: rule.next(0)})
+			_, next := rule.around(0)
+			standings = append(standings, Standing{Code: subject, Next: next})
 		}
 	}
 	slices.SortFunc(standings, func(a, b Standing) int {
@@ -50,20 +55,10 @@ func (t Triggers) Standings(rule Trigger, tallies map[Counter]Tally, now time.Ti
 	return standings
 }
 
-// nextAlert returns the count that alerts next: the next one of all, if an event
-// that must not ring has left the rule due.
-func (t Trigger) nextAlert(tally Tally) int64 {
-	if t.last(tally.N) > tally.Alerted {
-		return tally.N + 1
-	}
-	return t.next(tally.N)
-}
-
 // covers reports whether a counter of code is one of the rule's.
 func (t Triggers) covers(rule Trigger, code string) bool {
 	if rule.Subjects[0] != eachCode {
 		return slices.Contains(rule.Subjects, code)
 	}
-	named := slices.ContainsFunc(t.Rules, func(r Trigger) bool { return slices.Contains(r.Subjects, code) })
-	return code != anyCode && !named
+	return code != anyCode && !t.name(code)
 }

@@ -34,7 +34,6 @@ type Text struct {
 	template string
 	limit    int  // septets of GSM-7
 	ucs2     bool // its own words have no GSM-7 form
-	custom   bool // the user's, not the recipe's
 	trial    bool // Twilio puts TrialPrefix before it
 }
 
@@ -43,25 +42,25 @@ type Text struct {
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // placeholders are the names that ALERT_TEXT may use.
-var placeholders = []string{"code", "name", "description", "count", "account", "time", "link"}
+var placeholders = []string{"code", "name", "description", "count", "account", "time", "link", "event"}
 
 // minutes is how a time reads in an SMS.
 const minutes = "2006-01-02 15:04 UTC"
 
 // DefaultText is the recipe's text, in one segment.
 func DefaultText() Text {
-	return Text{template: "{level} on your Twilio app occurred! {code} {description} {count} {link}", limit: oneSegment}
+	return Text{template: "{level} on your Twilio app occurred! {code} {description} ({count}) {link}", limit: oneSegment}
 }
 
 // ParseText reads ALERT_TEXT: plain words with {code} {name} {description}
-// {count} {account} {time} {link}, in up to 320 septets. A blank string is
+// {count} {account} {time} {link} {event}, in up to 320 septets. A blank string is
 // the default text, and a text without {link} gets it at its end. It refuses
 // unknown names, and words that leave no room.
 func ParseText(s string) (Text, error) {
 	if strings.TrimSpace(s) == "" {
 		return DefaultText(), nil
 	}
-	text := Text{template: clean(s, 1000), limit: longText, custom: true}
+	text := Text{template: clean(s, 1000), limit: longText}
 	if !strings.Contains(text.template, "{link}") {
 		text.template += " {link}"
 	}
@@ -77,6 +76,7 @@ func ParseText(s string) (Text, error) {
 		"account": strings.Repeat("A", 34),
 		"time":    minutes,
 		"link":    IndexLink + "/123456",
+		"event":   consoleLink + strings.Repeat("N", 34),
 	}
 	enc := gsm7(text.limit)
 	if text.ucs2 {
@@ -100,12 +100,6 @@ func (t Text) ForTrial() Text {
 	return t
 }
 
-// brief returns the shortest text that names the error.
-func (t Text) brief() Text {
-	t.template, t.custom = "{level}: {code} {description} {count} {link}", false
-	return t
-}
-
 // dated returns a text that says when the event was, if t does not.
 func (t Text) dated() Text {
 	if !strings.Contains(t.template, "{count}") && !strings.Contains(t.template, "{time}") {
@@ -119,26 +113,19 @@ func (t Text) dated() Text {
 // in at most two segments of UCS-2 where GSM-7 has no letters for it. Only the
 // description, and then the name, are ever cut; the link is always whole.
 func (t Text) Render(e Event, d Decision) Words {
-	words := Words{Until: e.Time.Add(newsFor)}
-	for _, end := range periodEnds(e, d) {
-		if end.Before(words.Until) {
-			words.Until = end
+	until := e.Time.Add(newsFor)
+	endWith := func(period Period, start time.Time) {
+		if end := period.End(start); end.Before(until) {
+			until = end
 		}
 	}
-	words.Now = t.write(e, d, false)
-	words.Later = t.write(e, d, true)
-	return words
-}
-
-// periodEnds returns the ends of the periods that an alert names.
-func periodEnds(e Event, d Decision) (ends []time.Time) {
 	if period := Period(strings.ToLower(e.Period)); e.Kind == Alarm && period.current() != "" {
-		ends = append(ends, period.End(e.Time))
+		endWith(period, e.Time)
 	}
 	for _, c := range d.Counts {
-		ends = append(ends, c.Period.End(c.Start))
+		endWith(c.Period, c.Start)
 	}
-	return ends
+	return Words{Now: t.write(e, d, false), Later: t.write(e, d, true), Until: until}
 }
 
 // write writes one wording. Of several counts it tells the first and the last,
@@ -158,8 +145,9 @@ func (t Text) write(e Event, d Decision, later bool) string {
 		}
 	}
 	s, ok := t.encode(e, counts, later)
-	if !ok && t.trial {
-		s, _ = t.brief().encode(e, counts, later)
+	if !ok && t.trial { // the shortest text that names the error
+		t.template = "{level}: {code} {description} ({count}) {link}"
+		s, _ = t.encode(e, counts, later)
 	}
 	return s
 }
@@ -185,13 +173,11 @@ func (t Text) values(e Event, counts []Count, later bool) map[string]string {
 		"count":       occurrence(e, counts, later),
 		"account":     e.Account,
 		"link":        e.Link(),
+		"event":       e.ConsoleLink(),
 		"level":       map[Level]string{Error: "An error", Warning: "A warning", Info: "A notice"}[e.Level],
 	}
 	if !e.Time.IsZero() {
 		values["time"] = e.Time.UTC().Format(minutes)
-	}
-	if count := values["count"]; count != "" && !t.custom {
-		values["count"] = "(" + count + ")"
 	}
 	return values
 }
@@ -263,11 +249,10 @@ func twilioPeriod(e Event, later bool) string {
 		}
 		return period.current()
 	}
-	words := map[string]string{
-		"FIVE_MINS": "in 5 minutes", "FIFTEEN_MINS": "in 15 minutes", "ONE_HOUR": "in an hour",
-		"TWELVE_HOURS": "in 12 hours", "ONE_DAY": "in a day",
+	if alarm, ok := alarmPeriods[strings.ToUpper(e.Period)]; ok {
+		return alarm.words
 	}
-	return cmp.Or(words[strings.ToUpper(e.Period)], "so far")
+	return "so far"
 }
 
 // CodeCount is how many alerts of a code were held back.
@@ -284,41 +269,40 @@ func HeldText(counts []CodeCount, since time.Time) Words {
 	slices.SortFunc(counts, func(a, b CodeCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code))
 	})
+	shown := 3
+	if len(counts) > shown {
+		shown = 2
+	}
 	var all, named int64
-	for _, c := range counts {
-		all += c.Count
-	}
-	top := counts
-	if len(top) > 3 {
-		top = top[:2]
-	}
 	var parts []string
-	for _, c := range top {
-		if c.Code != "" {
-			parts = append(parts, fmt.Sprintf("%s x%d", c.Code, c.Count))
+	for i, c := range counts {
+		all += c.Count
+		if i < shown && c.Code != "" {
 			named += c.Count
+			parts = append(parts, fmt.Sprintf("%s x%d", c.Code, c.Count))
 		}
 	}
-	list := ""
-	if len(parts) > 0 {
-		switch others := all - named; {
-		case others == 1:
-			parts = append(parts, "and 1 other")
-		case others > 1:
-			parts = append(parts, fmt.Sprintf("and %d others", others))
-		}
-		list = ": " + strings.Join(parts, ", ")
+	if others := all - named; len(parts) > 0 && others > 0 {
+		parts = append(parts, "and "+number(others, "other"))
 	}
-	noun := "alerts"
-	if all == 1 {
-		noun = "alert"
+	list := strings.Join(parts, ", ")
+	if list != "" {
+		list = ": " + list
 	}
 	write := func(layout string) string {
-		s := fmt.Sprintf("%d %s held back since %s%s", all, noun, since.UTC().Format(layout), list)
+		s := number(all, "alert") + " held back since " + since.UTC().Format(layout) + list
 		if linked := s + " " + IndexLink; len(TrialPrefix+linked) <= oneSegment {
 			return linked
 		}
 		return s
 	}
 	return Words{Now: write("15:04 UTC"), Later: write(minutes), Until: Daily.End(since)}
+}
+
+// number writes a count of things: 1 alert, 2 alerts.
+func number(n int64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
 }

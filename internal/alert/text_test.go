@@ -267,6 +267,8 @@ func TestAlertText(t *testing.T) {
 	const link = "https://www.twilio.com/docs/api/errors/11200"
 	badGateway := counted(count(10, Daily))
 	badGateway.Event.Account = "AC0123456789abcdef0123456789abcdef"
+	known := badGateway
+	known.Event.ID = "NO0123456789abcdef0123456789abcdef"
 	describe := func(description string) told {
 		a := badGateway
 		a.Event.Description = description
@@ -283,6 +285,8 @@ func TestAlertText(t *testing.T) {
 			"An error on your Twilio app occurred! 11200 Bad Gateway (10th today) " + link},
 		{"every name", "{code} {name}: {description}, {count}, {account}, {time} {link}", badGateway,
 			"11200 HTTP retrieval failure: Bad Gateway, 10th today, AC0123456789abcdef0123456789abcdef, 2022-08-09 16:51 UTC " + link},
+		{"the event in the Console", "{code} {link} {event}", known, "11200 " + link + " https://www.twilio.com/console/debugger/NO0123456789abcdef0123456789abcdef"},
+		{"an event without a SID takes its brackets along", "{code} ({event}) {link}", badGateway, "11200 " + link},
 		{"without {link}", "Shop: {code}", badGateway, "Shop: 11200 " + link},
 		{"words alone", "Look at Twilio!", badGateway, "Look at Twilio! " + link},
 		{"{link} in the middle", "See {link} for {code} {description}", badGateway, "See " + link + " for 11200 Bad Gateway"},
@@ -338,13 +342,14 @@ func TestAlertText(t *testing.T) {
 func TestAlertTextRefused(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, text, want string }{
-		{"an unknown name", "{code} {cod} {link}", "unknown {cod}: use {code} {name} {description} {count} {account} {time} {link}"},
+		{"an unknown name", "{code} {cod} {link}", "unknown {cod}: use {code} {name} {description} {count} {account} {time} {link} {event}"},
 		{"a name in capitals", "{Link}", "unknown {Link}"},
 		{"a name with spaces", "{ link }", "unknown { link }"},
 		{"an empty name", "{}", "unknown {"},
 		{"a template of Go", "{{.Code}}", "unknown {.Code}"},
 		{"too many words", strings.Repeat("w", 320), "too long by 46 characters, beside the description: shorten its words"},
 		{"too many words for UCS-2", "🚨" + strings.Repeat("w", 100), "too long by 14 characters, beside the description: shorten its words"},
+		{"the event in the Console beside long words", "{event} {link}" + strings.Repeat("w", 202), "too long by 2 characters"},
 		{"too many links", strings.Repeat("{link} ", 7), "too long by"},
 		{"extension characters cost two", strings.Repeat("€", 138), "too long by 2 characters"},
 	}
@@ -484,7 +489,7 @@ func TestEveryCodeHasItsName(t *testing.T) {
 // wrote: it fits, is one line of valid UTF-8, and has the whole link.
 func FuzzRender(f *testing.F) {
 	f.Add("11200", "HTTP retrieval failure", "", int64(1), false, false)
-	f.Add("", "“Can’t” reach `it`… €{}[]~\\^|", "{code} {name} {description} {count} {account} {time} {link}", int64(10), true, true)
+	f.Add("", "“Can’t” reach `it`… €{}[]~\\^|", "{code} {name} {description} {count} {account} {time} {link} {event}", int64(10), true, true)
 	f.Add("13226", strings.Repeat("サーバーに接続できません", 50), "🚨 {description} {link} {name}", int64(1e9), true, true)
 	f.Add("999999", strings.Repeat("👨\u200d👩\u200d👧", 40), "{description} {description}", int64(999_999_999_999), true, false)
 	f.Add("11200/../..", "https：⁄⁄example.com https:/\u0301/example.com \u202egro.elpmaxe", "{link}{name}", int64(-1), false, false)
@@ -494,7 +499,7 @@ func FuzzRender(f *testing.F) {
 		a.Event.Count, a.later, a.Event.Time = n, late, aTuesday
 		if ours {
 			a.Event.Kind = Debugger
-			a.Event.Account = "AC0123456789abcdef0123456789abcdef"
+			a.Event.Account, a.Event.ID = "AC0123456789abcdef0123456789abcdef", "NO0123456789abcdef0123456789abcdef"
 			a.Decision = both(count(min(max(n, 1), 1e9), Hourly), countOfAll(min(max(n, 1), 1e9), Hourly))
 		}
 

@@ -25,61 +25,43 @@ const (
 	Yearly  Period = "yearly"
 )
 
+// periods say how each period reads, and how long it is at most.
+var periods = map[Period]struct {
+	current string // names the running period
+	past    string // names it once it may be over: a layout of its start
+	longest time.Duration
+}{
+	Hourly:  {"this hour", "its hour", time.Hour},
+	Daily:   {"today", time.DateOnly, 24 * time.Hour},
+	Monthly: {"this month", "2006-01", 31 * 24 * time.Hour},
+	Yearly:  {"this year", "2006", 366 * 24 * time.Hour},
+}
+
 // Start returns the beginning of the period that holds t, in UTC.
 func (p Period) Start(t time.Time) time.Time {
 	t = t.UTC()
+	year, month, day := t.Date()
 	switch p {
 	case Hourly:
 		return t.Truncate(time.Hour)
 	case Monthly:
-		return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+		day = 1
 	case Yearly:
-		return time.Date(t.Year(), time.January, 1, 0, 0, 0, 0, time.UTC)
+		month, day = time.January, 1
 	}
-	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
 }
 
 // End returns the end of the period that holds t, in UTC.
 func (p Period) End(t time.Time) time.Time {
-	start := p.Start(t)
-	switch p {
-	case Hourly:
-		return start.Add(time.Hour)
-	case Monthly:
-		return start.AddDate(0, 1, 0)
-	case Yearly:
-		return start.AddDate(1, 0, 0)
-	}
-	return start.AddDate(0, 0, 1)
+	return p.Start(p.Start(t).Add(periods[p].longest))
 }
 
 // current names the running period, "" if p is not one.
-func (p Period) current() string {
-	switch p {
-	case Hourly:
-		return "this hour"
-	case Daily:
-		return "today"
-	case Monthly:
-		return "this month"
-	case Yearly:
-		return "this year"
-	}
-	return ""
-}
+func (p Period) current() string { return periods[p].current }
 
 // past names the period that began at start, once it may be over.
-func (p Period) past(start time.Time) string {
-	switch p {
-	case Hourly:
-		return "its hour"
-	case Monthly:
-		return start.Format("2006-01")
-	case Yearly:
-		return start.Format("2006")
-	}
-	return start.Format(time.DateOnly)
-}
+func (p Period) past(start time.Time) string { return start.Format(periods[p].past) }
 
 // The subjects of a trigger besides the code itself.
 const (
@@ -96,34 +78,21 @@ type Trigger struct {
 	Period   Period   // neither At nor Every: counts, but is never due
 }
 
-// next returns the count above n at which the trigger is due next, or 0.
-func (t Trigger) next(n int64) int64 {
+// around returns the highest count up to n and the next above it at which the
+// trigger is due, 0 where there is none.
+func (t Trigger) around(n int64) (last, next int64) {
 	if t.Every > 0 {
-		return (n/t.Every + 1) * t.Every
+		last = n - n%t.Every
+		return last, last + t.Every
 	}
 	for _, at := range t.At {
 		if at > n {
-			return at
+			return last, at
 		}
+		last = at
 	}
-	return 0
+	return last, 0
 }
-
-// last returns the highest count up to n at which the trigger is due, or 0.
-func (t Trigger) last(n int64) int64 {
-	if t.Every > 0 {
-		return n / t.Every * t.Every
-	}
-	last := int64(0)
-	for _, at := range t.At {
-		if at <= n {
-			last = at
-		}
-	}
-	return last
-}
-
-func (t Trigger) never() bool { return t.Every == 0 && len(t.At) == 0 }
 
 // Triggers decide which events alert.
 type Triggers struct {
@@ -149,7 +118,7 @@ func ParseTriggers(s string) (Triggers, error) {
 			}
 		}
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("rule %.30q: %w", strings.TrimSpace(rule), err))
+			mistakes = append(mistakes, fmt.Errorf("rule %.28q: %w", strings.TrimSpace(rule), err))
 			continue
 		}
 		triggers.Rules = append(triggers.Rules, trigger)
@@ -234,25 +203,29 @@ type Tally struct {
 }
 
 // rulesFor returns the rules that look at e: those that name its code, or
-// else "*"; and "any".
+// else "*"; and at last "any".
 func (t Triggers) rulesFor(e Event) []Trigger {
 	if e.Kind == Alarm || e.Kind == Other {
 		return nil
 	}
 	counted := e.Level == Error || e.Level == Warning && t.Warnings
-	named := slices.ContainsFunc(t.Rules, func(rule Trigger) bool { return slices.Contains(rule.Subjects, e.Code) })
+	named := t.name(e.Code)
 	rules := make([]Trigger, 0, len(t.Rules))
+	var all []Trigger
 	for _, rule := range t.Rules {
-		if rule.Subjects[0] == eachCode && counted && !named || slices.Contains(rule.Subjects, e.Code) {
+		switch {
+		case rule.Subjects[0] == anyCode && counted:
+			all = append(all, rule)
+		case rule.Subjects[0] == eachCode && counted && !named, slices.Contains(rule.Subjects, e.Code):
 			rules = append(rules, rule)
 		}
 	}
-	for _, rule := range t.Rules {
-		if rule.Subjects[0] == anyCode && counted {
-			rules = append(rules, rule)
-		}
-	}
-	return rules
+	return append(rules, all...)
+}
+
+// name reports whether a rule names a code.
+func (t Triggers) name(code string) bool {
+	return slices.ContainsFunc(t.Rules, func(rule Trigger) bool { return slices.Contains(rule.Subjects, code) })
 }
 
 func (t Trigger) counter(e Event) Counter {
@@ -341,7 +314,7 @@ func (t Triggers) decide(e Event, tallies map[Counter]Tally, quiet string) Decis
 		c := rule.counter(e)
 		tally := tallies[c]
 		tally.N++
-		due := rule.last(tally.N)
+		due, _ := rule.around(tally.N)
 		switch {
 		case due > tally.Alerted && quiet == "":
 			tally.Alerted = due
@@ -361,17 +334,18 @@ func (t Triggers) decide(e Event, tallies map[Counter]Tally, quiet string) Decis
 
 // reason says why e, the nth of its rule, makes no alert.
 func (t Trigger) reason(e Event, n int64) string {
+	if t.Every == 0 && len(t.At) == 0 {
+		return e.label() + " never alerts"
+	}
 	what, current := e.label(), t.Period.current()
 	if t.Subjects[0] == anyCode {
 		what = "of all errors"
 	}
-	switch next := t.next(n); {
-	case t.never():
-		return e.label() + " never alerts"
-	case next > 0:
-		return Ordinal(n) + " " + what + " " + current + ", next alert at the " + Ordinal(next)
+	more := "no more alerts " + current
+	if _, next := t.around(n); next > 0 {
+		more = "next alert at the " + Ordinal(next)
 	}
-	return Ordinal(n) + " " + what + " " + current + ", no more alerts " + current
+	return Ordinal(n) + " " + what + " " + current + ", " + more
 }
 
 // label names the event in a reason.

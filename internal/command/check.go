@@ -37,11 +37,7 @@ func newChecker(getenv func(string) string, stdout io.Writer) (*checker, error) 
 		}
 		return nil, errors.New("the settings are wrong: fix them, then try again")
 	}
-	callback := ""
-	if settings.PublicURL != "" {
-		callback = settings.PublicURL + "/message_status"
-	}
-	return &checker{settings: settings, twilio: sms.NewTwilio(settings.Account, settings.From, callback), out: stdout}, nil
+	return &checker{settings: settings, twilio: sms.NewTwilio(settings.Account, settings.From, settings.StatusCallback()), out: stdout}, nil
 }
 
 // openOutbox opens the outbox, if that is possible.
@@ -101,6 +97,9 @@ func Check(ctx context.Context, args []string, getenv func(string) string, stdou
 		return errors.New("-send: a dry run sends nothing; set DRY_RUN=false")
 	}
 	c.report("settings", nil)
+	for _, doubt := range c.settings.Warnings() {
+		fmt.Fprintf(stdout, "warn  %s\n", doubt)
+	}
 	c.report("outbox", c.outbox(ctx))
 	usable := c.phones(ctx)
 	if usable && *send {

@@ -1,6 +1,6 @@
-// Package command is what a person types: check, connect, mock, silence and healthcheck. Each
-// command takes its arguments and a lookup of settings, and writes what was
-// asked for to stdout. Its error is one that the person can act on.
+// Package command is what a person types: check, connect, mock, silence and
+// healthcheck. Each command takes its arguments and a lookup of settings, and
+// writes what was asked for to stdout. Its error is one that the person can act on.
 package command
 
 import (
@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"twilio-error-sms/internal/config"
 )
 
 // manuals has a file for each command, by its name, and one for all of them.
@@ -23,42 +25,11 @@ func Usage() string { return manual("usage") }
 // Unknown returns the error about a command that does not exist, with the one
 // that was probably meant.
 func Unknown(name string) error {
-	files, err := manuals.ReadDir("manuals")
-	if err != nil {
-		panic(err) // the build embeds it
+	meant := config.Nearest(name, []string{"check", "connect", "healthcheck", "help", "mock", "silence", "version"})
+	if meant != "" {
+		meant = fmt.Sprintf("; did you mean %s?", meant)
 	}
-	nearest, least := "", 3 // more changes make it another word
-	for _, file := range files {
-		known := strings.TrimSuffix(file.Name(), ".txt")
-		if d := distance(name, known); d < least && known != "usage" {
-			nearest, least = known, d
-		}
-	}
-	if nearest != "" {
-		nearest = fmt.Sprintf("; did you mean %s?", nearest)
-	}
-	return fmt.Errorf("unknown subcommand %q%s\n%s", name, nearest, Usage())
-}
-
-// distance returns how many bytes must be added, removed or replaced to make b
-// of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // the distances of a[:i] from each b[:j]
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal, row[j+1] = row[j+1], min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return fmt.Errorf("unknown subcommand %q%s\n%s", name, meant, Usage())
 }
 
 func manual(name string) string {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,9 +25,8 @@ type mocker struct {
 }
 
 // Mock posts mock notifications to a server and prints its answers, or prints
-// the curl lines that would post them. On a terminal stderr shows how many are
-// done.
-func Mock(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+// the curl lines that would post them.
+func Mock(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
 	m := new(mocker)
 	flags := flag.NewFlagSet("mock", flag.ContinueOnError)
 	flags.StringVar(&m.kind, "kind", "trigger", "`shape` of it: trigger, alarm, debugger or stream")
@@ -47,8 +45,7 @@ func Mock(ctx context.Context, args []string, getenv func(string) string, stdout
 	if *curl {
 		deliver = func(_ context.Context, n notification) (string, error) { return n.curl(), nil }
 	}
-	showProgress := m.n > 1 && isTerminal(stderr)
-	for i := range m.n {
+	for range m.n {
 		answer, err := deliver(ctx, m.newNotification())
 		if err != nil {
 			return err
@@ -56,24 +53,8 @@ func Mock(ctx context.Context, args []string, getenv func(string) string, stdout
 		if _, err := fmt.Fprintln(stdout, answer); err != nil {
 			return err
 		}
-		if showProgress { // the next answer overwrites it
-			fmt.Fprintf(stderr, "%d of %d\r", i+1, m.n)
-		}
-	}
-	if showProgress {
-		fmt.Fprintln(stderr)
 	}
 	return nil
-}
-
-// isTerminal reports whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func (m *mocker) validate() error {

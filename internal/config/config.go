@@ -62,6 +62,15 @@ type Config struct {
 // instead. They hold no secret.
 func (c Config) Warnings() []string { return c.warnings }
 
+// StatusCallback is the address at which Twilio tells what becomes of an SMS. It
+// is empty without PUBLIC_URL, or without the token that Twilio signs it with.
+func (c Config) StatusCallback() string {
+	if c.PublicURL == "" || c.AuthToken == "" {
+		return ""
+	}
+	return c.PublicURL + "/message_status"
+}
+
 // redeliveries is how long Event Streams may deliver the same event again (4 h),
 // and an hour for the limit of SMS.
 const redeliveries = 5 * time.Hour
@@ -120,6 +129,7 @@ func (r *reader) account(c *Config) {
 	if _, known := sms.EdgeOf(c.Account.Region); !known && c.Account.Edge == "" && place.MatchString(c.Account.Region) {
 		r.wrong("TWILIO_EDGE", "missing; set the edge of region %q, such as sydney for au1: https://www.twilio.com/docs/global-infrastructure/understanding-edge-locations", c.Account.Region)
 	}
+	c.Outbox.Account = c.Account.SID
 	c.AuthToken = r.authToken()
 	key := r.matching("TWILIO_API_KEY", secret, "the key's SID of letters and digits only, SK…; copy it again")
 	keySecret := r.matching("TWILIO_API_SECRET", secret, "letters and digits only; copy it again, or make a new API key")

@@ -328,6 +328,28 @@ func TestNumbersAsPeopleWriteThem(t *testing.T) {
 	}
 }
 
+// TestOutboxKnowsTheAccount: it tells errors of our own SMS by it.
+func TestOutboxKnowsTheAccount(t *testing.T) {
+	t.Parallel()
+	if c := load(t, realSettings()); c.Outbox.Account == "" || c.Outbox.Account != c.Account.SID {
+		t.Errorf("the outbox knows %q, want %q", c.Outbox.Account, c.Account.SID)
+	}
+}
+
+func TestStatusCallback(t *testing.T) {
+	t.Parallel()
+	env := realSettings()
+	env["PUBLIC_URL"] = publicURL + "/alerts"
+	if got := load(t, env).StatusCallback(); got != publicURL+"/alerts/message_status" {
+		t.Errorf("got %q", got)
+	}
+	env["TWILIO_API_KEY"], env["TWILIO_API_SECRET"], env["WEBHOOK_AUTH_TOKENS"] = "SK1", "secret", env["TWILIO_AUTH_TOKEN"]
+	delete(env, "TWILIO_AUTH_TOKEN")
+	if got := load(t, env).StatusCallback(); got != "" {
+		t.Errorf("without the token that signs it: got %q", got)
+	}
+}
+
 func TestTokensOfAccounts(t *testing.T) {
 	t.Parallel()
 	const sid = "AC00000000000000000000000000000001"

@@ -93,29 +93,29 @@ func (r *reader) unknown() {
 			shown = "this name"
 		}
 		advice := "see .env.example for the names"
-		if nearest := r.nearest(strings.ToUpper(name)); nearest != "" {
+		if nearest := Nearest(strings.ToUpper(name), r.names); nearest != "" {
 			advice = "did you mean " + nearest + "?"
 		}
 		r.warn(place, "%s is not a setting; %s", shown, advice)
 	}
 }
 
-// nearest returns the setting that shares the most letters with name at both
+// Nearest returns the one of all that shares the most letters with name at both
 // ends, "" if these are less than half of it.
-func (r *reader) nearest(name string) string {
+func Nearest(name string, all []string) string {
 	nearest, best := "", 0
-	for _, setting := range r.names {
-		shorter := min(len(setting), len(name))
+	for _, known := range all {
+		shorter := min(len(known), len(name))
 		start, end := 0, 0
-		for start < shorter && setting[start] == name[start] {
+		for start < shorter && known[start] == name[start] {
 			start++
 		}
-		for end < shorter-start && setting[len(setting)-1-end] == name[len(name)-1-end] {
+		for end < shorter-start && known[len(known)-1-end] == name[len(name)-1-end] {
 			end++
 		}
 		common := 2 * (start + end)
-		if common >= len(name) && (nearest == "" || common-len(setting) > best) {
-			nearest, best = setting, common-len(setting)
+		if common >= len(name) && (nearest == "" || common-len(known) > best) {
+			nearest, best = known, common-len(known)
 		}
 	}
 	return nearest

@@ -149,9 +149,7 @@ func filled(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 300 {
-		record(t, box, event(fmt.Sprint("NO", i), "11200"))
-	}
+	recordAtOnce(t, box, 300)
 	if err := box.Close(); err != nil {
 		t.Fatal(err)
 	}
