@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// guessPause is the time between two answers to wrong passwords, whoever
-	// typed them.
+	// guessPause is the time between two answers to wrong passwords, from all
+	// addresses together.
 	guessPause = 500 * time.Millisecond
-	// longestPause bounds how long one waits. The server closes a connection after
-	// 15 s.
+	// longestPause bounds how long an answer waits: the server closes a connection
+	// after 15 s.
 	longestPause = 10 * time.Second
 	// logPause is the least time between two lines in the log.
 	logPause = time.Second

@@ -88,7 +88,7 @@ func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromed
 // seen is what a reader sees of the page.
 type seen struct {
 	Title, Icon, AsOf, State, Back, Health, Chart, Hours, Text string
-	Wide, Scroll, Tall, High                             int64
+	Wide, Scroll, Tall, High                                   int64
 }
 
 // readPage is the script that returns it.
