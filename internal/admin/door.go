@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"twilio-error-sms/internal/connections"
 )
 
 const (
@@ -39,6 +41,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, typed, ok := r.BasicAuth()
 	got := sha256.Sum256([]byte(typed))
 	if subtle.ConstantTimeCompare(got[:], d.password[:]) == 1 {
+		connections.Busy(r.Context()) // those of wrong passwords make room
 		d.next.ServeHTTP(w, r)
 		return
 	}
