@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,21 +13,10 @@ import (
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/config"
-	"twilio-error-sms/internal/connections"
 	"twilio-error-sms/internal/metrics"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/requestlog"
 	"twilio-error-sms/internal/signature"
-)
-
-const (
-	// maxBody is the largest request: a batch of Event Streams is 1 MiB.
-	maxBody = 1 << 20
-	// smallBody is what anybody may send. For more a request needs one of
-	// largeBodies places, and waits for it for slotTimeout: Twilio waits 5 s.
-	smallBody   = 64 << 10
-	largeBodies = 4
-	slotTimeout = 3 * time.Second
 )
 
 // Outbox is where the handler puts what Twilio posts.
@@ -46,18 +31,14 @@ type Outbox interface {
 
 // Handler serves the public routes.
 type Handler struct {
-	outbox Outbox
-	health func(context.Context) outbox.Health
-	// webhooks checks who reports errors, callbacks who reports what became of our
-	// SMS: only the account that sends them may. Nil: unsigned requests are believed.
-	webhooks, callbacks *signature.Verifier
-	closed              bool // only the catch-up reader brings errors
-	publicURL           string
-	routes              map[string]http.HandlerFunc // by method and path
-	// unknown and genuine have a place for each large body in memory: of anybody, and
-	// of those whose signature is known to be right.
-	unknown, genuine chan struct{}
-	logger           *slog.Logger
+	outbox    Outbox
+	health    func(context.Context) outbox.Health
+	webhooks  *signature.Verifier // nil: unsigned requests are believed
+	closed    bool                // only the catch-up reader brings errors
+	publicURL string
+	routes    map[string]http.HandlerFunc // by method and path
+	reader    *signature.Reader
+	logger    *slog.Logger
 }
 
 // NewHandler returns the public routes: POST /error_trigger, POST
@@ -66,24 +47,25 @@ type Handler struct {
 // an alert.Kind or one of package metrics, and the status of the answer.
 func NewHandler(settings config.Config, box Outbox, health func(context.Context) outbox.Health, observe func(kind string, status int), logger *slog.Logger) http.Handler {
 	h := &Handler{
-		outbox: box, health: onceASecond(health), publicURL: settings.PublicURL, logger: logger,
-		unknown: make(chan struct{}, largeBodies), genuine: make(chan struct{}, largeBodies),
+		outbox: box, health: onceASecond(health), publicURL: settings.PublicURL,
+		reader: signature.NewReader(), logger: logger,
 	}
+	var callbacks *signature.Verifier // only the account that sends our SMS may report on them
 	if !settings.Unsigned {
 		main := signature.Token{Token: settings.AuthToken}
 		h.webhooks = signature.NewVerifier(settings.PublicURL, append([]signature.Token{main}, settings.WebhookTokens...))
-		h.callbacks = signature.NewVerifier(settings.PublicURL, []signature.Token{main})
+		callbacks = signature.NewVerifier(settings.PublicURL, []signature.Token{main})
 		h.closed = settings.PublicURL == ""
 	}
 	h.routes = map[string]http.HandlerFunc{
 		"POST /error_trigger":  h.believed(metrics.Unread, h.webhooks, h.errorTrigger),
-		"POST /message_status": h.believed(metrics.StatusCallback, h.callbacks, h.messageStatus),
+		"POST /message_status": h.believed(metrics.StatusCallback, callbacks, h.messageStatus),
 		"GET /livez":           h.livez, "GET /healthz": h.healthz, "GET /": h.hello,
 	}
 	public, _ := url.Parse(settings.PublicURL)
 	below := http.StripPrefix(public.Path, h)
 	return requestlog.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, public.Path+"/") {
+		if strings.HasPrefix(r.URL.Path+"/", public.Path+"/") {
 			below.ServeHTTP(w, r)
 			return
 		}
@@ -94,7 +76,7 @@ func NewHandler(settings config.Config, box Outbox, health func(context.Context)
 // ServeHTTP serves a route. http.ServeMux would redirect a POST to
 // //error_trigger, and Twilio does not follow.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	method, at := r.Method, path.Clean(r.URL.Path)
+	method, at := r.Method, path.Clean("/"+r.URL.Path)
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
@@ -120,20 +102,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // so that Twilio gets its answer at once: a line for each event, the text of its
 // SMS or why there is none. Today's Alarms, Debugger webhooks and Event Streams
 // arrive here too.
-func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request, in *incoming) {
-	events, problems := in.events(r)
+func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request, in *signature.Request) {
+	events, problems := parse(r, in)
 	if len(events) == 0 {
 		refuse(w, http.StatusBadRequest, problems.Error())
 		return
 	}
 	for _, e := range events {
-		if h.webhooks != nil && e.Kind != alert.Other && !h.webhooks.SignsFor(in.token, e.Account) {
+		if e.Kind != alert.Other && !h.webhooks.SignsFor(in.Token, e.Account) {
 			refuse(w, http.StatusForbidden, "the token that signed is bound to another account")
 			return
 		}
 	}
 	requestlog.SetKind(w, string(events[0].Kind))
-	results, err := h.outbox.RecordRequest(r.Context(), in.signature, events)
+	results, err := h.outbox.RecordRequest(r.Context(), in.Signature, events)
 	if err != nil {
 		refuseUnrecorded(w, err)
 		return
@@ -166,8 +148,8 @@ func firstLines(s string, n int) string {
 
 // messageStatus takes Twilio's report of what became of an SMS of ours: the
 // StatusCallback of each SMS leads here.
-func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request, in *incoming) {
-	report, err := alert.ParseReport(alert.ParseQuery(r.URL.RawQuery).Get("sms"), in.form)
+func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request, in *signature.Request) {
+	report, err := alert.ParseReport(alert.ParseQuery(r.URL.RawQuery).Get("sms"), in.Form)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
@@ -179,155 +161,57 @@ func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request, in *inco
 	}
 	requestlog.Add(w, slog.String("sid", report.SID), slog.String("sms_status", report.Status))
 	if news && (report.Status == "undelivered" || report.Status == "failed") {
-		h.logger.Error("SMS not delivered", "sid", report.SID, "to", alert.Mask(in.form.Get("To")), "code", report.Code)
+		h.logger.Error("SMS not delivered", "sid", report.SID, "to", alert.Mask(in.Form.Get("To")), "code", report.Code)
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// incoming is a request that is believed.
-type incoming struct {
-	signature string        // its bytes, empty where nothing is signed
-	token     string        // that signed it
-	body      []byte        // JSON, if form is nil
-	form      url.Values    // its fields
-	places    chan struct{} // where a large body has a place, or nil
-}
-
-// events reads the events of a request, and what is wrong with the others. Keys
+// parse reads the events of a request, and what is wrong with the others. Keys
 // of a form may stand in the query as well. The idempotency token is not signed,
 // so it counts only where nothing is.
-func (in *incoming) events(r *http.Request) ([]alert.Event, error) {
+func parse(r *http.Request, in *signature.Request) ([]alert.Event, error) {
 	token := ""
-	if in.signature == "" {
+	if in.Signature == "" {
 		token = r.Header.Get("I-Twilio-Idempotency-Token")
 	}
-	if in.form == nil {
-		return alert.ParseJSON(in.body, token)
+	if in.Form == nil {
+		return alert.ParseJSON(in.Body, token)
 	}
 	for name, values := range alert.ParseQuery(r.URL.RawQuery) {
-		in.form[name] = append(in.form[name], values...)
+		in.Form[name] = append(in.Form[name], values...)
 	}
-	event, err := alert.ParseForm(in.form, token)
+	event, err := alert.ParseForm(in.Form, token)
 	if err != nil {
 		return nil, err
 	}
 	return []alert.Event{event}, nil
 }
 
-// refusals are the requests that are not believed or not read, and their status.
-var (
-	errClosed   = errors.New("closed: set PUBLIC_URL to open it to Twilio")
-	errUnsigned = errors.New("missing or wrong X-Twilio-Signature")
-	errType     = errors.New("expected application/x-www-form-urlencoded or application/json")
-	errEarly    = errors.New("the body ended early")
-	errTooLarge = fmt.Errorf("the body is above %d bytes", maxBody)
-	errTooMany  = errors.New("too many large requests at once, try again")
-
-	refusals = map[error]int{
-		errClosed: http.StatusForbidden, errUnsigned: http.StatusForbidden, errType: http.StatusUnsupportedMediaType,
-		errEarly: http.StatusBadRequest, errTooLarge: http.StatusRequestEntityTooLarge, errTooMany: http.StatusServiceUnavailable,
-	}
-)
-
 // believed returns a route that serves requests that verifier believes, all if it
 // is nil, and refuses the others.
-func (h *Handler) believed(kind string, verifier *signature.Verifier, serve func(http.ResponseWriter, *http.Request, *incoming)) http.HandlerFunc {
+func (h *Handler) believed(kind string, verifier *signature.Verifier, serve func(http.ResponseWriter, *http.Request, *signature.Request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		requestlog.SetKind(w, kind)
-		in := &incoming{}
-		err := in.read(h, w, r, verifier)
-		if in.places != nil {
-			defer func() { <-in.places }()
+		if h.closed {
+			refuse(w, http.StatusForbidden, "closed: set PUBLIC_URL to open it to Twilio")
+			return
 		}
+		in, err := h.reader.Read(w, r, verifier)
 		if err == nil {
-			connections.Busy(r.Context())
+			defer in.Close()
 			serve(w, r, in)
 			return
 		}
-		if err == errUnsigned {
+		if err == signature.ErrUnsigned {
 			checked, _, _ := strings.Cut(verifier.URL(r), "?") // the query may hold phone numbers
 			requestlog.Add(w, slog.String("checked_url", checked))
 		}
-		if err == errTooMany {
+		if err == signature.ErrBusy {
 			w.Header().Set("Retry-After", "5")
 		}
 		w.Header().Set("Connection", "close") // do not read the rest
-		refuse(w, refusals[err], err.Error())
+		refuse(w, signature.Status(err), err.Error())
 	}
-}
-
-// read reads and checks a request. What can be refused by the headers costs no
-// body: the signature of JSON is that of its address alone.
-func (in *incoming) read(h *Handler, w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) error {
-	if h.closed {
-		return errClosed
-	}
-	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isJSON := contentType == "application/json" || strings.HasSuffix(contentType, "+json")
-	isForm := contentType == "application/x-www-form-urlencoded" || contentType == "" && r.ContentLength == 0
-	places := h.unknown
-	if verifier != nil {
-		if in.signature = signature.Of(r); in.signature == "" {
-			return errUnsigned
-		}
-		if isJSON {
-			if in.token = verifier.Signer(r, nil); in.token == "" {
-				return errUnsigned
-			}
-			places = h.genuine
-		}
-	}
-	if !isForm && !isJSON {
-		return errType
-	}
-	if err := in.readBody(w, r, places); err != nil {
-		return err
-	}
-	if isForm || len(in.body) == 0 {
-		in.form = alert.ParseQuery(string(in.body))
-	}
-	if verifier != nil && isForm {
-		in.token = verifier.Signer(r, in.form)
-	}
-	if verifier != nil && (in.token == "" || in.form == nil && !signature.HasHash(r, in.body)) {
-		return errUnsigned
-	}
-	return nil
-}
-
-// readBody reads the body. A large one needs one of the places first.
-func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan struct{}) (err error) {
-	if r.ContentLength > maxBody {
-		return errTooLarge
-	}
-	body := http.MaxBytesReader(w, r.Body, maxBody)
-	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), smallBody)+bytes.MinRead))
-	if r.ContentLength <= smallBody { // or not known
-		_, err = buffer.ReadFrom(io.LimitReader(body, smallBody))
-	}
-	if err == nil && max(r.ContentLength, int64(buffer.Len())) >= smallBody {
-		select {
-		case places <- struct{}{}:
-			in.places = places
-		case <-r.Context().Done(): // the connection made room for others
-			return errEarly
-		case <-time.After(slotTimeout):
-			return errTooMany
-		}
-		if in.token != "" {
-			connections.Busy(r.Context())
-		}
-		buffer.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
-		_, err = buffer.ReadFrom(body)
-	}
-	in.body = buffer.Bytes()
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return errTooLarge
-	}
-	if err != nil {
-		return errEarly
-	}
-	return nil
 }
 
 // refuse answers one line, which also goes into the log.

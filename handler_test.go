@@ -406,7 +406,7 @@ func TestProbes(t *testing.T) {
 			health := func(context.Context) outbox.Health { return c.health }
 			handler := NewHandler(load(t, env), fullDisk{}, health, metrics.New().Webhook, slog.New(slog.DiscardHandler))
 			for _, method := range []string{"GET", "HEAD"} {
-				for _, below := range []string{"", "/alerts"} {
+				for _, below := range []string{"", "/alerts", "/"} {
 					w := request(handler, method, below+c.path, "", "", "")
 					if w.Code != c.status || w.Body.String() != c.answer || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
 						t.Errorf("%s %s: got %d %q, want %d %q", method, below+c.path, w.Code, w.Body, c.status, c.answer)
