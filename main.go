@@ -116,10 +116,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	if err != nil {
 		return errors.Join(err, box.Close())
 	}
-	for _, warning := range settings.Warnings() {
-		logger.Warn("a setting may be wrong", "setting", warning)
-	}
-	logger.Info("listening", "version", version, "addr", publicListener.Addr().String(), "settings", settings)
+	logStart(logger, settings, publicListener.Addr())
 	worker := outbox.NewWorker(box, newSender(settings, logger, stdout))
 	reader := newReader(settings, box, logger)
 	health := func(ctx context.Context) outbox.Health {
@@ -161,6 +158,14 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		logger.Warn("SMS in flight left for the next start")
 	}
 	return errors.Join(err, box.Close())
+}
+
+// logStart logs what runs, and the settings that may not be meant so.
+func logStart(logger *slog.Logger, settings config.Config, addr net.Addr) {
+	for _, warning := range settings.Warnings() {
+		logger.Warn("a setting may be wrong", "setting", warning)
+	}
+	logger.Info("listening", "version", version, "addr", addr.String(), "settings", settings)
 }
 
 // listen opens the public listener and, if ADMIN_ADDR is set, the operator's,

@@ -248,6 +248,11 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page has %q", secret)
 		}
 	}
+	const refresh = `<noscript><meta http-equiv="refresh" content="30"></noscript>`
+	paused := ask(newPage(settings, box, measured), "/?paused=yes&code=30007", nil).Body.String()
+	if !strings.Contains(body, refresh) || strings.Contains(paused, refresh) || !strings.Contains(paused, `href="?code=30007&amp;paused=">go on</a>`) {
+		t.Error("without a script the page refreshes when paused, or not at all")
+	}
 	if missing := ask(newPage(settings, box, measured), "/favicon.ico", nil); missing.Code != http.StatusNotFound {
 		t.Errorf("/favicon.ico: %d", missing.Code)
 	}
@@ -356,8 +361,12 @@ func TestCatchUpLag(t *testing.T) {
 		if got := strings.Contains(ask(handler, "/metrics", nil).Body.String(), "\ntwilio_error_sms_catch_up_lag_seconds 36"); got != want {
 			t.Errorf("POLL_EVERY=%s: metrics tell of the lag: %t", every, got)
 		}
-		if got := strings.Contains(ask(handler, "/", nil).Body.String(), "read until"); got != want {
+		page := ask(handler, "/", nil).Body.String()
+		if got := strings.Contains(page, "read until"); got != want {
 			t.Errorf("POLL_EVERY=%s: the page tells up to when: %t", every, got)
+		}
+		if got := strings.Contains(page, "<title>! degraded"); got != want {
+			t.Errorf("POLL_EVERY=%s: the page is degraded: %t", every, got)
 		}
 	}
 }

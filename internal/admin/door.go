@@ -9,14 +9,16 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"twilio-error-sms/internal/connections"
 )
 
 const (
-	// guessPause is the time between two answers to wrong passwords, whoever
-	// typed them.
+	// guessPause is the time between two answers to wrong passwords, from all
+	// addresses together.
 	guessPause = 500 * time.Millisecond
-	// longestPause bounds how long one waits. The server closes a connection after
-	// 15 s.
+	// longestPause bounds how long an answer waits: the server closes a connection
+	// after 15 s.
 	longestPause = 10 * time.Second
 	// logPause is the least time between two lines in the log.
 	logPause = time.Second
@@ -39,6 +41,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, typed, ok := r.BasicAuth()
 	got := sha256.Sum256([]byte(typed))
 	if subtle.ConstantTimeCompare(got[:], d.password[:]) == 1 {
+		connections.Busy(r.Context()) // those of wrong passwords make room
 		d.next.ServeHTTP(w, r)
 		return
 	}

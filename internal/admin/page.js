@@ -25,6 +25,6 @@ setInterval(async () => {
     document.title = "✗ unreachable · Twilio errors by SMS"
     const health = document.getElementById("health")
     health.className = "problem"
-    health.querySelector("b").textContent = "✗ Unreachable, what follows is old:"
+    health.querySelector("b").textContent = `✗ Unreachable (${err.message}), what follows is old:`
   }
 }, 30000)

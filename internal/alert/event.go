@@ -127,11 +127,7 @@ func parseCode(s string) string {
 // leadingDigits returns the ASCII digits at the start of s. Twilio writes
 // "32009,text" and "11203 text" where it means a code.
 func leadingDigits(s string) string {
-	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		return s
-	}
-	return s[:end]
+	return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
 }
 
 // parseLevel understands Twilio's names of levels in any case, the numbers of
@@ -164,15 +160,9 @@ func parseTime(s string) time.Time {
 // parseSID returns s if it looks like one of Twilio's SIDs, and "" otherwise:
 // two letters, then letters and digits, 34 in all at most.
 func parseSID(s string) string {
-	if len(s) < 3 || len(s) > 34 {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	if len(s) < 3 || len(s) > 34 || strings.Trim(s[:2], letters) != "" || strings.Trim(s, letters+"0123456789") != "" {
 		return ""
-	}
-	for i, c := range []byte(s) {
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-		digit := '0' <= c && c <= '9'
-		if !letter && (i < 2 || !digit) {
-			return ""
-		}
 	}
 	return s
 }

@@ -1,7 +1,9 @@
 package alert
 
 import (
+	_ "embed"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -17,32 +19,24 @@ const (
 	gsmExtension = "\f^{}\\[~]|€"
 )
 
-// lookAlikes says which GSM-7 text stands for a character that Unicode does not
-// decompose into such characters. Capital letters are not listed: foldRune finds
-// them by their lower case.
-var lookAlikes = index([][2]string{
-	{"'", "‘’‚‛′`ʼʹʻʾꞌ´"}, {`"`, "“”„‟″«»〝〞"}, {"<", "‹〈"}, {">", "›〉"},
-	{"-", "‐‑‒–—―−﹘"}, {"*", "•·∙●"}, {"/", "⁄∕"}, {":", "︰∶"}, {"~", "∼"},
-	{"->", "→"}, {"<-", "←"}, {"<=", "≤"}, {">=", "≥"}, {"x", "×"}, {"(c)", "©"}, {"(r)", "®"}, {"u", "µμ"}, {"o", "°"},
-	{"a", "ɐɑɒᶏⱥᴀ"}, {"b", "ƀɓƃƅʙᵬᶀꞗ"}, {"c", "çƈȼɕᴄꜿↄꞓꞔ"}, {"d", "ƍđðɖɗƌȡᴅᵭᶁᶑẟꝺ"}, {"e", "ǝəɛɇɘɚɜɝɞƹᴇᶒᶓᶔⱸ"}, {"f", "ƒᵮᶂꜰꝼꞙ"},
-	{"g", "ǥɠɡɢɣƣᵷᵹᶃꞡ"}, {"h", "ħɥɦɧʜⱨꜧ"}, {"hv", "ƕ"}, {"i", "ıɨɩɪᵻᵼᶖ"}, {"j", "ȷɉɟʄʝᴊ"}, {"k", "ĸƙʞᴋᶄⱪꝁꝃꝅꞣ"},
-	{"l", "łŀƚƛɫɬɭɮʟȴᶅⱡꝇꝉꞁꞎ"}, {"m", "ɯɰɱᴍᵯᶆ"}, {"n", "ŋɲɳɴȵƞᵰᶇꞑꞥ"}, {"o", "ɔɵᴏⱺꝋꝍ"}, {"oe", "œɶ"}, {"oo", "ꝏ"}, {"ou", "ȣ"},
-	{"p", "ƥɸᴘᵱᵽᶈꝑꝓꝕ"}, {"q", "ɋʠꝗꝙ"}, {"db", "ȸ"}, {"qp", "ȹ"}, {"r", "Ʀɍɹɺɻɼɽɾɿʀʁᵲᵳᶉꝛꞃꞧ"}, {"s", "ʂʃʅƨƪȿᵴᶊꜱꞅꞩẜẝ"}, {"SS", "ẞ"},
-	{"t", "ŧƭʈƫʇȶⱦᴛᵵꞇ"}, {"th", "þꝥꝧ"}, {"tz", "ꜩ"}, {"u", "ʉʊᴜᵾᵿᶙ"}, {"v", "ʋʌᴠᶌⱱⱴꝟỽ"}, {"w", "ʍƿᴡⱳ"}, {"x", "ᶍ"}, {"y", "ƴɏʎʏȝỿ"},
-	{"z", "ƶƺȥɀʐʑʒᴢᵶᶎⱬꝣ"}, {"aa", "ꜳ"}, {"ao", "ꜵ"}, {"au", "ꜷ"}, {"av", "ꜹꜻ"}, {"ay", "ꜽ"}, {"vy", "ꝡ"}, {"ll", "ỻ"}, {"?", "ɂʔʕ"},
-	{"2", "ƻ"}, {"5", "ƽ"}, {"ts", "ƾʦ"}, {"|", "ǀ"}, {"||", "ǁ"}, {"=", "ǂ"}, {"!", "ǃ"},
-})
+// lookAlikesTable has lines with a GSM-7 text and the characters it stands for,
+// which Unicode does not decompose into such characters. Capital letters are not
+// listed: foldRune finds them by their lower case.
+//
+//go:embed look-alikes.tsv
+var lookAlikesTable string
 
-// index returns the first of each pair under each character of the second.
-func index(pairs [][2]string) map[rune]string {
-	byRune := make(map[rune]string)
-	for _, pair := range pairs {
-		for _, r := range pair[1] {
-			byRune[r] = pair[0]
+// lookAlikes returns the text under each of its characters.
+var lookAlikes = sync.OnceValue(func() map[rune]string {
+	texts := make(map[rune]string)
+	for line := range strings.Lines(lookAlikesTable) {
+		text, characters, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		for _, r := range characters {
+			texts[r] = text
 		}
 	}
-	return byRune
-}
+	return texts
+})
 
 // septets returns what r costs in GSM-7, 0 if it is not in the alphabet.
 func septets(r rune) int {
@@ -62,10 +56,10 @@ func foldRune(r rune) string {
 	if septets(r) > 0 {
 		return string(r)
 	}
-	if s, ok := lookAlikes[r]; ok {
+	if s, ok := lookAlikes()[r]; ok {
 		return s
 	}
-	if s, ok := lookAlikes[unicode.ToLower(r)]; ok {
+	if s, ok := lookAlikes()[unicode.ToLower(r)]; ok {
 		return strings.ToUpper(s)
 	}
 	var folded strings.Builder

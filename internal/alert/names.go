@@ -2,31 +2,25 @@ package alert
 
 import (
 	_ "embed"
-	"sort"
 	"strings"
+	"sync"
 )
 
 // errorNames holds code, level and short name of Twilio's error codes, one in
-// a line, ordered by code, as of February 2025. Newer codes have no name here.
+// a line, as of February 2025. Newer codes have no name here.
 //
 //go:embed error-names.tsv
 var errorNames string
 
-// codeName returns the short name of code, or "" when it is unknown. It
-// searches the embedded text itself: no table to build at start or to keep.
-func codeName(code string) string {
-	if code == "" {
-		return ""
+// codeNames returns the short names by their codes.
+var codeNames = sync.OnceValue(func() map[string]string {
+	names := make(map[string]string)
+	for line := range strings.Lines(errorNames) {
+		code, rest, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		_, names[code], _ = strings.Cut(rest, "\t")
 	}
-	lineStart := func(i int) int { return strings.LastIndexByte(errorNames[:i], '\n') + 1 }
-	i := sort.Search(len(errorNames), func(i int) bool {
-		lineCode, _, _ := strings.Cut(errorNames[lineStart(i):], "\t")
-		return len(lineCode) > len(code) || len(lineCode) == len(code) && lineCode >= code
-	})
-	line, _, _ := strings.Cut(errorNames[i:], "\n")
-	fields := strings.Split(line, "\t")
-	if len(fields) != 3 || fields[0] != code {
-		return ""
-	}
-	return clean(fields[2], maxDescription)
-}
+	return names
+})
+
+// codeName returns the short name of code, or "" when it is unknown.
+func codeName(code string) string { return codeNames()[code] }

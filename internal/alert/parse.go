@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -188,13 +189,14 @@ func requestID(token string) string {
 	return identity("request", token)
 }
 
-// text is a JSON string, number or boolean as text. Anything else is "":
-// Twilio sends null, or nothing, or another type, where it has no text.
+// text is a JSON string, number or boolean as text, without the spaces around
+// it. Anything else is "": Twilio sends null, or nothing, or another type, where
+// it has no text.
 type text string
 
 func (t *text) UnmarshalJSON(data []byte) error {
-	if s := textOf(data); s != "" { // a null msg must not wipe out the Msg before it
-		*t = s
+	if s := strings.TrimSpace(string(textOf(data))); s != "" { // a null msg must not wipe out the Msg before it
+		*t = text(s)
 	}
 	return nil
 }
@@ -233,15 +235,11 @@ func decode(data []byte, into any) error {
 // of the error log's text that tell what happened. The rest of what Twilio sends
 // there, phone numbers and message bodies among it, is never decoded.
 type details struct {
-	Resource  text `json:"resource_sid"`
-	ErrorCode text `json:"error_code"`
+	Resource text `json:"resource_sid"`
+	Code     text `json:"error_code"`
 	said
-	MoreInfo struct {
-		said
-		ErrorCode text
-		LogLevel  text
-	} `json:"more_info"`
-	Webhook struct {
+	MoreInfo said `json:"more_info"`
+	Webhook  struct {
 		Request  struct{ Parameters struct{ ErrorMessage text } } // of channels
 		Response struct {
 			Headers struct {
@@ -254,6 +252,8 @@ type details struct {
 // said holds the keys under which Twilio's products say what happened. Both Msg
 // and msg occur, sometimes together; encoding/json takes either.
 type said struct {
+	ErrorCode     text
+	LogLevel      text
 	Msg           text
 	ParserMessage text // of TwiML: the line and the cause
 	Message       text
@@ -262,25 +262,20 @@ type said struct {
 	AlertText     text `json:"alert_text"`
 }
 
-// first returns the first of them that is not blank.
-func (s said) first() string {
-	for _, words := range []text{s.Msg, s.ParserMessage, s.Message, s.Description, s.ErrorMessage, s.AlertText} {
-		if strings.TrimSpace(string(words)) != "" {
-			return string(words)
-		}
-	}
-	return ""
+// first returns the first of them.
+func (s said) first() text {
+	return cmp.Or(s.Msg, s.ParserMessage, s.Message, s.Description, s.ErrorMessage, s.AlertText)
 }
 
 // code returns the error code, wherever Twilio put it: in its own field, as
 // "32009,text" in more_info, or as "11203 text" in a header that it noted.
 func (d details) code() string {
-	return cmp.Or(parseCode(string(d.ErrorCode)), parseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
+	return cmp.Or(parseCode(string(d.Code)), parseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
 		parseCode(leadingDigits(string(d.Webhook.Response.Headers.Error))))
 }
 
 func (d details) description() string {
-	return cleanDescription(cmp.Or(d.MoreInfo.first(), d.first(), string(d.Webhook.Request.Parameters.ErrorMessage)))
+	return cleanDescription(string(cmp.Or(d.MoreInfo.first(), d.first(), d.Webhook.Request.Parameters.ErrorMessage)))
 }
 
 // parseDetails reads a JSON object, or an encoded form (Msg=…&ErrorCode=…) as
@@ -291,15 +286,12 @@ func parseDetails(s string) (d details, ok bool) {
 	}
 	fields := ParseQuery(s)
 	get := func(key string) text { return text(strings.TrimSpace(fields.Get(key))) }
-	d = details{said: said{
+	d = details{MoreInfo: said{
+		ErrorCode: get("ErrorCode"), LogLevel: get("LogLevel"),
 		Msg: cmp.Or(get("Msg"), get("msg")), ParserMessage: get("parserMessage"), Message: get("message"),
 		Description: get("description"), ErrorMessage: get("errorMessage"), AlertText: get("alert_text"),
 	}}
-	d.MoreInfo.ErrorCode, d.MoreInfo.LogLevel = get("ErrorCode"), get("LogLevel")
-	for _, key := range []string{"Msg", "msg", "parserMessage", "ErrorCode", "LogLevel"} {
-		ok = ok || fields.Has(key)
-	}
-	return d, ok
+	return d, slices.ContainsFunc([]string{"Msg", "msg", "parserMessage", "ErrorCode", "LogLevel"}, fields.Has)
 }
 
 // parseDebugger reads the form of a Debugger webhook, whose Payload is JSON.
@@ -388,20 +380,18 @@ type ErrorLogEntry struct {
 // rules of a Debugger webhook. Its text is an encoded form
 // (Msg=…&ErrorCode=…), JSON, or plain words.
 func ParseErrorLogEntry(entry ErrorLogEntry) Event {
-	e := Event{
-		ID:       identity(entry.SID),
-		Kind:     ErrorLog,
-		Account:  parseSID(entry.Account),
-		Code:     parseCode(entry.Code),
-		Level:    parseLevel(entry.Level),
-		Resource: parseSID(entry.Resource),
-		Time:     parseTime(cmp.Or(entry.Generated, entry.Created)),
-	}
 	d, ok := parseDetails(entry.Text)
 	if !ok {
-		e.Description = cleanDescription(entry.Text)
-		return e
+		d = details{said: said{Msg: text(entry.Text)}}
 	}
-	e.Code, e.Description = cmp.Or(e.Code, d.code()), d.description()
-	return e
+	return Event{
+		ID:          identity(entry.SID),
+		Kind:        ErrorLog,
+		Account:     parseSID(entry.Account),
+		Code:        cmp.Or(parseCode(entry.Code), d.code()),
+		Level:       parseLevel(entry.Level),
+		Description: d.description(),
+		Resource:    parseSID(entry.Resource),
+		Time:        parseTime(cmp.Or(entry.Generated, entry.Created)),
+	}
 }

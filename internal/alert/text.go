@@ -100,14 +100,6 @@ func (t Text) ForTrial() Text {
 	return t
 }
 
-// dated returns a text that says when the event was, if t does not.
-func (t Text) dated() Text {
-	if !strings.Contains(t.template, "{count}") && !strings.Contains(t.template, "{time}") {
-		t.template = strings.Replace(t.template, "{link}", "({time}) {link}", 1)
-	}
-	return t
-}
-
 // Render writes the SMS of an event that alerts, whose time must be set: in
 // GSM-7 within the limit (160 septets, or 320 for a text of the user's own), or
 // in at most two segments of UCS-2 where GSM-7 has no letters for it. Only the
@@ -129,7 +121,8 @@ func (t Text) Render(e Event, d Decision) Words {
 }
 
 // write writes one wording. Of several counts it tells the first and the last,
-// or only the first where both do not fit.
+// or only the first where both do not fit. The later one says when the event was,
+// also where the text does not ask for it.
 func (t Text) write(e Event, d Decision, later bool) string {
 	counts := d.Counts
 	if len(counts) > 1 {
@@ -139,8 +132,10 @@ func (t Text) write(e Event, d Decision, later bool) string {
 		}
 		counts = counts[:1]
 	}
-	if later {
-		if s, ok := t.dated().encode(e, counts, later); ok {
+	if later && !strings.Contains(t.template, "{count}") && !strings.Contains(t.template, "{time}") {
+		dated := t
+		dated.template = strings.Replace(t.template, "{link}", "({time}) {link}", 1)
+		if s, ok := dated.encode(e, counts, later); ok {
 			return s
 		}
 	}
@@ -249,10 +244,7 @@ func twilioPeriod(e Event, later bool) string {
 		}
 		return period.current()
 	}
-	if alarm, ok := alarmPeriods[strings.ToUpper(e.Period)]; ok {
-		return alarm.words
-	}
-	return "so far"
+	return cmp.Or(alarmPeriods[strings.ToUpper(e.Period)].words, "so far")
 }
 
 // CodeCount is how many alerts of a code were held back.

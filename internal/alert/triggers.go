@@ -272,16 +272,12 @@ type Count struct {
 // due at, only the last alerts.
 func (t Triggers) Decide(events []Event, tallies map[Counter]Tally, quiet func(Event) string) []Decision {
 	decisions := make([]Decision, len(events))
-	var ringing map[Counter]int // the event that tells of a counter
+	ringing := make(map[Counter]int) // the event that tells of a counter
 	for i, e := range events {
-		d := t.decide(e, tallies, quiet(e))
-		decisions[i] = d
-		for _, c := range d.Counts {
+		decisions[i] = t.decide(e, tallies, quiet(e))
+		for _, c := range decisions[i].Counts {
 			if before, ok := ringing[c.Counter]; ok {
 				decisions[before].pass(c)
-			}
-			if ringing == nil {
-				ringing = make(map[Counter]int)
 			}
 			ringing[c.Counter] = i
 		}

@@ -95,18 +95,9 @@ type Reader struct {
 	begun, distrusted bool
 
 	mu      sync.Mutex
-	trouble trouble
-	problem string
+	failing bool   // the last read did
+	problem string // that lasts until the operator helps, or empty
 }
-
-// trouble is how reading goes.
-type trouble string
-
-const (
-	none    trouble = ""
-	failing trouble = "failing" // it will pass
-	blocked trouble = "blocked" // until the operator helps
-)
 
 // New returns a reader of the error log.
 func New(errorLog ErrorLog, recorder Recorder, mark Mark, options Options) *Reader {
@@ -131,10 +122,10 @@ func (r *Reader) Run(ctx context.Context) {
 		case errors.Is(err, errElsewhere):
 			wait = min(elsewhere, r.options.Every)
 		case err != nil && ctx.Err() == nil:
-			wait = max(retry, r.fails(err))
+			wait = max(retry, r.note(err))
 			retry = min(2*retry, lastRetry, r.options.Every)
 		case err == nil:
-			r.works()
+			r.note(nil)
 			retry = firstRetry
 		}
 		select {
@@ -164,8 +155,10 @@ func (r *Reader) turn(ctx context.Context) (time.Duration, error) {
 		// The clock was ahead, and the mark does not say up to when everything
 		// was read: read again as far back as the recorder remembers. The next
 		// Move corrects the mark.
-		r.distrust(at)
-		at = time.Time{}
+		if !r.distrusted {
+			r.options.Logger.Warn("the clock was ahead: Twilio's error log is read again from the oldest error that is remembered", "mark", at.UTC())
+		}
+		r.distrusted, at = true, time.Time{}
 	} else if age := now.Sub(at).Abs(); r.begun && age < r.options.Every {
 		return r.options.Every - age, nil // another replica has read it
 	}
@@ -174,14 +167,6 @@ func (r *Reader) turn(ctx context.Context) (time.Duration, error) {
 	}
 	r.begun = true
 	return r.options.Every, nil
-}
-
-// distrust warns of a mark in the future, once.
-func (r *Reader) distrust(mark time.Time) {
-	if !r.distrusted {
-		r.options.Logger.Warn("the clock was ahead: Twilio's error log is read again from the oldest error that is remembered", "mark", mark.UTC())
-	}
-	r.distrusted = true
 }
 
 // read records what the error log holds since the mark, less the overlap,
@@ -239,38 +224,29 @@ func (r *Reader) record(ctx context.Context, entries []alert.ErrorLogEntry) erro
 	return nil
 }
 
-// fails notes that the error log could not be read, and returns how long Twilio
-// asks to wait.
-func (r *Reader) fails(err error) time.Duration {
+// note notes how a read ended, logs it if the one before ended another way, and
+// returns how long Twilio asks to wait.
+func (r *Reader) note(err error) time.Duration {
 	failure, ok := errors.AsType[*alert.SendError](err)
 	if !ok {
 		failure = &alert.SendError{Err: err}
 	}
-	if failure.Outcome != alert.Blocked {
-		if r.becomes(failing, "") {
-			r.options.Logger.Warn("Twilio's error log not read, trying again", "code", failure.Code, "err", failure.Err)
-		}
-		return failure.RetryAfter
+	problem := ""
+	if failure.Outcome == alert.Blocked {
+		problem = fmt.Sprintf("Twilio refuses, and errors are missed until this is fixed: %v", failure.Err)
 	}
-	problem := fmt.Sprintf("Twilio refuses, and errors are missed until this is fixed: %v", failure.Err)
-	if r.becomes(blocked, problem) {
+	r.mu.Lock()
+	same := r.failing == (err != nil) && (r.problem == "") == (problem == "")
+	r.failing, r.problem = err != nil, problem
+	r.mu.Unlock()
+	switch {
+	case same:
+	case err == nil:
+		r.options.Logger.Info("Twilio's error log is read again")
+	case problem == "":
+		r.options.Logger.Warn("Twilio's error log not read, trying again", "code", failure.Code, "err", failure.Err)
+	default:
 		r.options.Logger.Error("Twilio's error log not read", "code", failure.Code, "err", problem)
 	}
 	return failure.RetryAfter
-}
-
-// works notes that the error log was read.
-func (r *Reader) works() {
-	if r.becomes(none, "") {
-		r.options.Logger.Info("Twilio's error log is read again")
-	}
-}
-
-// becomes notes the trouble, and reports whether it is another than before.
-func (r *Reader) becomes(t trouble, problem string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	change := r.trouble != t
-	r.trouble, r.problem = t, problem
-	return change
 }

@@ -87,14 +87,15 @@ func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromed
 
 // seen is what a reader sees of the page.
 type seen struct {
-	Title, Icon, State, Back, Health, Chart, Hours, Text string
-	Wide, Scroll, Tall, High                             int64
+	Title, Icon, AsOf, State, Back, Health, Chart, Hours, Text string
+	Wide, Scroll, Tall, High                                   int64
 }
 
 // readPage is the script that returns it.
 const readPage = `({
 	title: document.title,
 	icon: document.querySelector("link[rel=icon]").href,
+	asOf: document.querySelector("#asof").textContent,
 	state: document.querySelector("#health").className,
 	back: getComputedStyle(document.body).backgroundColor,
 	health: document.querySelector("#health").textContent,
@@ -234,7 +235,7 @@ func TestRefreshKeepsThePlace(t *testing.T) {
 	p := startIn(t, degraded, badDay(time.Now()))
 	place := `JSON.stringify([scrollY, [...document.querySelectorAll("details[open]")].map(d => d.id)])`
 	see(t, ctx, call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: hurry}), look{"light", 375, 400}.open(p.page(t)),
-		chromedp.Click("#alerts details:nth-of-type(2) summary"), run(`document.querySelector("#events details").open = true; document.querySelector("#events").scrollIntoView()`))
+		run(`document.querySelector("#alerts details:nth-of-type(2)").open = document.querySelector("#events details").open = true; document.querySelector("#events").scrollIntoView()`))
 	before := evaluate[string](t, ctx, place)
 	report(t, p.URL, newWebhook("11200", "One more, which the page shows by itself"))
 	shows := func() bool { return strings.Contains(see(t, ctx).Text, "One more, which the page shows by itself") }
@@ -244,8 +245,8 @@ func TestRefreshKeepsThePlace(t *testing.T) {
 	}
 
 	see(t, ctx, run(`document.querySelector("#pause").click()`), chromedp.Sleep(time.Second)) // a refresh under way ends
-	still := see(t, ctx).Health
-	if later := see(t, ctx, chromedp.Sleep(1500*time.Millisecond)).Health; later != still {
+	still := see(t, ctx).AsOf
+	if later := see(t, ctx, chromedp.Sleep(1500*time.Millisecond)).AsOf; later != still {
 		t.Errorf("paused, and yet %q became %q", still, later)
 	}
 	p.kill()

@@ -9,7 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,25 +39,21 @@ const (
 // Metrics counts and measures what happens. It is an outbox.Observer; the
 // request log calls Webhook.
 type Metrics struct {
-	// Version is the program's, if the build has stamped it.
+	// Version is the program's.
 	Version string
 
 	set    *vm.Set
 	delay  *vm.PrometheusHistogram
 	commit *vm.PrometheusHistogram
 
-	mu       sync.Mutex
-	codes    map[string]bool // that have series of their own
-	counters map[series]*vm.Counter
+	mu    sync.Mutex
+	codes map[string]bool // that have series of their own
 }
-
-// series is a format of names and the two labels that fill it.
-type series struct{ format, first, second string }
 
 // New returns Metrics at zero. Series that alert rules watch exist from
 // the start: Prometheus sees no increase in one that begins at 1.
 func New() *Metrics {
-	m := &Metrics{set: vm.NewSet(), codes: make(map[string]bool), counters: make(map[series]*vm.Counter)}
+	m := &Metrics{set: vm.NewSet(), codes: make(map[string]bool)}
 	m.delay = m.set.NewPrometheusHistogramExt("twilio_error_sms_alert_delay_seconds", []float64{.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400})
 	m.commit = m.set.NewPrometheusHistogramExt("twilio_error_sms_outbox_commit_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5})
 	for _, kind := range []string{string(alert.Alarm), string(alert.Debugger), string(alert.Stream), StatusCallback} {
@@ -84,42 +81,25 @@ var outcomes = map[int]string{
 }
 
 func (m *Metrics) webhooks(kind string, status int) *vm.Counter {
-	outcome, ok := outcomes[status]
-	if !ok {
-		outcome = "other"
-	}
-	return m.counter("twilio_error_sms_webhooks_total{kind=%q,outcome=%q}", kind, outcome)
+	return m.counter("twilio_error_sms_webhooks_total{kind=%q,outcome=%q}", kind, cmp.Or(outcomes[status], "other"))
 }
 
 // messages returns the counter of what became of SMS: of attempts to send
 // them, or of deliveries as Twilio reports them later.
 func (m *Metrics) messages(status outbox.Status, code string) *vm.Counter {
-	what, outcome := "send_attempts", ""
-	switch status {
-	case outbox.Sent:
-		outcome = "accepted"
-	case outbox.Pending:
-		outcome = "retry"
-	case outbox.Sending:
-		outcome = "in_doubt"
-	case outbox.Delivered, outbox.Undelivered:
-		what, outcome = "deliveries", string(status)
-	default:
-		outcome = string(status)
+	format := "twilio_error_sms_send_attempts_total{outcome=%q,error_code=%q}"
+	if status == outbox.Delivered || status == outbox.Undelivered {
+		format = "twilio_error_sms_deliveries_total{outcome=%q,error_code=%q}"
 	}
-	return m.counter("twilio_error_sms_"+what+"_total{outcome=%q,error_code=%q}", outcome, m.code(code))
+	return m.counter(format, cmp.Or(attempts[status], string(status)), m.code(code))
 }
 
-// counter returns the counter of a series. It finds it by the labels, since
-// formatting the name takes longer than counting.
+// attempts names what came of attempts to send, unless it is the status itself.
+var attempts = map[outbox.Status]string{outbox.Sent: "accepted", outbox.Pending: "retry", outbox.Sending: "in_doubt"}
+
+// counter returns the counter of a series.
 func (m *Metrics) counter(format, first, second string) *vm.Counter {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	key := series{format, first, second}
-	if m.counters[key] == nil {
-		m.counters[key] = m.set.NewCounter(fmt.Sprintf(format, first, second))
-	}
-	return m.counters[key]
+	return m.set.GetOrCreateCounter(fmt.Sprintf(format, first, second))
 }
 
 // code returns the label of an error code.
@@ -169,7 +149,7 @@ func (m *Metrics) Handler(backlog func(context.Context) (outbox.Backlog, error),
 		} else {
 			writeBacklog(&text, waiting, time.Now())
 		}
-		m.writeBuild(&text)
+		vm.WriteGaugeUint64(&text, fmt.Sprintf("twilio_error_sms_build_info{version=%q,goversion=%q}", m.Version, runtime.Version()), 1)
 		vm.WriteProcessMetrics(&text)
 		vm.WriteFDMetrics(&text)
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -189,21 +169,6 @@ func writeBacklog(w io.Writer, b outbox.Backlog, now time.Time) {
 	if !b.CaughtUp.IsZero() {
 		vm.WriteGaugeFloat64(w, "twilio_error_sms_catch_up_lag_seconds", max(now.Sub(b.CaughtUp).Seconds(), 0))
 	}
-}
-
-// writeBuild writes what this binary was built from.
-func (m *Metrics) writeBuild(w io.Writer) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return
-	}
-	revision := ""
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			revision = setting.Value
-		}
-	}
-	vm.WriteGaugeUint64(w, fmt.Sprintf("twilio_error_sms_build_info{version=%q,revision=%q,goversion=%q}", cmp.Or(m.Version, info.Main.Version), revision, info.GoVersion), 1)
 }
 
 // family describes to Prometheus the series of one name.
@@ -226,10 +191,6 @@ var families = []family{
 	{"twilio_error_sms_build_info", "gauge", "What this program was built from, value 1."},
 	{"go_info", "gauge", "Version of Go, value 1."},
 	{"go_goroutines", "gauge", "Goroutines that exist."},
-	{"go_threads", "gauge", "Operating system threads created."},
-	{"go_gc_duration_seconds", "summary", "Pauses of the garbage collector."},
-	{"go_memstats_alloc_bytes", "gauge", "Bytes of heap in use."},
-	{"go_memstats_sys_bytes", "gauge", "Bytes of memory obtained from the system."},
 	{"process_cpu_seconds_total", "counter", "User and system CPU time spent."},
 	{"process_resident_memory_bytes", "gauge", "Resident memory size."},
 	{"process_start_time_seconds", "gauge", "When the process started, since 1970."},
@@ -243,27 +204,17 @@ func describe(w io.Writer, text string) {
 	last := ""
 	for line := range strings.Lines(text) {
 		name := line[:max(strings.IndexAny(line, "{ "), 0)]
-		f := findFamily(name)
-		if f == nil {
+		i := slices.IndexFunc(families, func(f family) bool {
+			suffix, ok := strings.CutPrefix(name, f.name)
+			return ok && slices.Contains([]string{"", "_sum", "_count", "_bucket"}, suffix)
+		})
+		if i < 0 {
 			continue
 		}
-		if f.name != last {
+		if f := families[i]; f.name != last {
 			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
 			last = f.name
 		}
 		io.WriteString(w, line)
 	}
-}
-
-// findFamily returns the family of a series, or nil.
-func findFamily(series string) *family {
-	for i, f := range families {
-		suffix, ok := strings.CutPrefix(series, f.name)
-		ofHistogram := f.kind == "histogram" && (suffix == "_sum" || suffix == "_count" || suffix == "_bucket")
-		ofSummary := f.kind == "summary" && (suffix == "_sum" || suffix == "_count")
-		if ok && (suffix == "" || ofHistogram || ofSummary) {
-			return &families[i]
-		}
-	}
-	return nil
 }

@@ -81,8 +81,10 @@ func New(next http.Handler, observe func(kind string, status int), logger *slog.
 			attrs = append(attrs, slog.String("kind", logged.kind))
 		}
 		attrs = append(attrs, logged.attrs...)
-		if level > slog.LevelInfo {
-			cutAll(attrs)
+		for i, attr := range attrs {
+			if level > slog.LevelInfo && attr.Value.Kind() == slog.KindString {
+				attrs[i].Value = slog.StringValue(cut(attr.Value.String()))
+			}
 		}
 		logger.LogAttrs(r.Context(), level, "request", attrs...)
 	})
@@ -106,14 +108,6 @@ func cut(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:longest], "") + "…"
-}
-
-func cutAll(attrs []slog.Attr) {
-	for i, attr := range attrs {
-		if attr.Value.Kind() == slog.KindString {
-			attrs[i].Value = slog.StringValue(cut(attr.Value.String()))
-		}
-	}
 }
 
 // alike is what refusals have in common that share lines.

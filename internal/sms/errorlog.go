@@ -53,10 +53,8 @@ func (t *Twilio) ErrorLog(ctx context.Context, from, to time.Time) (entries []al
 			return entries, got >= errorLogLimit, nil
 		}
 		if !turnPage(query, page.Meta.Next) {
-			return nil, false, &alert.SendError{
-				Outcome: alert.InDoubt,
-				Err:     errors.New("reading Twilio's error log: the address of the next page has no PageToken"),
-			}
+			err := errors.New("reading Twilio's error log: the address of the next page has no PageToken")
+			return nil, false, &alert.SendError{Outcome: alert.InDoubt, Err: err}
 		}
 	}
 }
