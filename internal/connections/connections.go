@@ -11,14 +11,10 @@ import (
 	"sync"
 )
 
-// most is how many connections a server has at most, if as many files may be
-// open: each may hold some 70 KB.
-const most = 1000
-
 // Most returns how many connections a server should have at most: half as many
-// as this process may open files, and no more than 1000. Other files are open
-// as well.
-func Most() int { return min(most, openFiles()/2) }
+// as this process may open files, because other files are open as well, and no
+// more than 1000, because each may hold some 70 KB.
+func Most() int { return min(1000, openFiles()/2) }
 
 // limit makes room for new connections. A connection waits while the server
 // waits for its client: for a request, its body, or the close.
