@@ -40,8 +40,8 @@ const (
 	digit     = `(?:[\p{Nd}\p{No}]|` + percent + `3[0-9])`
 	separator = `(?:[-+() ./_~\t\r\n·•‧∙．／（）＋＿～−\p{Pd}\p{Zs}\p{Cf}\p{M}]|` +
 		percent + `(?:0[9AaDd]|2[089BbDdEeFf]|5[Ff]|7[Ee]|[89A-Fa-f][0-9A-Fa-f]))`
-	opener    = `(?:[+(＋（]|` + percent + `2[8Bb])` // a separator that a number may begin with
-	run       = opener + `{0,4}` + digit + `(?:` + separator + `{0,4}` + digit + `)*\)?`
+	opener = `(?:[+(＋（]|` + percent + `2[8Bb])` // a separator that a number may begin with
+	run    = opener + `{0,4}` + digit + `(?:` + separator + `{0,4}` + digit + `)*\)?`
 )
 
 // What has as many digits and is no number: a SID that stands alone, and the
