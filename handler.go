@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,21 +13,10 @@ import (
 
 	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/config"
-	"twilio-error-sms/internal/connections"
 	"twilio-error-sms/internal/metrics"
 	"twilio-error-sms/internal/outbox"
 	"twilio-error-sms/internal/requestlog"
 	"twilio-error-sms/internal/signature"
-)
-
-const (
-	// maxBody is the largest request: a batch of Event Streams is 1 MiB.
-	maxBody = 1 << 20
-	// smallBody is what anybody may send. For more a request needs one of
-	// largeBodies places, and waits for it for slotTimeout: Twilio waits 5 s.
-	smallBody   = 64 << 10
-	largeBodies = 4
-	slotTimeout = 3 * time.Second
 )
 
 // Outbox is where the handler puts what Twilio posts.
@@ -46,18 +31,14 @@ type Outbox interface {
 
 // Handler serves the public routes.
 type Handler struct {
-	outbox Outbox
-	health func(context.Context) outbox.Health
-	// webhooks checks who reports errors, callbacks who reports what became of our
-	// SMS: only the account that sends them may. Nil: unsigned requests are believed.
-	webhooks, callbacks *signature.Verifier
-	closed              bool // only the catch-up reader brings errors
-	publicURL           string
-	routes              map[string]http.HandlerFunc // by method and path
-	// unknown and genuine have a place for each large body in memory: of anybody, and
-	// of those whose signature is known to be right.
-	unknown, genuine chan struct{}
-	logger           *slog.Logger
+	outbox    Outbox
+	health    func(context.Context) outbox.Health
+	webhooks  *signature.Verifier // nil: unsigned requests are believed
+	closed    bool                // only the catch-up reader brings errors
+	publicURL string
+	routes    map[string]http.HandlerFunc // by method and path
+	reader    *signature.Reader
+	logger    *slog.Logger
 }
 
 // NewHandler returns the public routes: POST /error_trigger, POST
@@ -66,23 +47,25 @@ type Handler struct {
 // an alert.Kind or one of package metrics, and the status of the answer.
 func NewHandler(settings config.Config, box Outbox, health func(context.Context) outbox.Health, observe func(kind string, status int), logger *slog.Logger) http.Handler {
 	h := &Handler{
-		outbox: box, health: onceASecond(health), publicURL: settings.PublicURL, logger: logger,
-		unknown: make(chan struct{}, largeBodies), genuine: make(chan struct{}, largeBodies),
+		outbox: box, health: onceASecond(health), publicURL: settings.PublicURL,
+		reader: signature.NewReader(), logger: logger,
 	}
+	var callbacks *signature.Verifier // only the account that sends our SMS may report on them
 	if !settings.Unsigned {
 		main := signature.Token{Token: settings.AuthToken}
 		h.webhooks = signature.NewVerifier(settings.PublicURL, append([]signature.Token{main}, settings.WebhookTokens...))
-		h.callbacks = signature.NewVerifier(settings.PublicURL, []signature.Token{main})
+		callbacks = signature.NewVerifier(settings.PublicURL, []signature.Token{main})
 		h.closed = settings.PublicURL == ""
 	}
 	h.routes = map[string]http.HandlerFunc{
-		"POST /error_trigger": h.errorTrigger, "POST /message_status": h.messageStatus,
-		"GET /livez": h.livez, "GET /healthz": h.healthz, "GET /": h.hello,
+		"POST /error_trigger":  h.believed(metrics.Unread, h.webhooks, h.errorTrigger),
+		"POST /message_status": h.believed(metrics.StatusCallback, callbacks, h.messageStatus),
+		"GET /livez":           h.livez, "GET /healthz": h.healthz, "GET /": h.hello,
 	}
 	public, _ := url.Parse(settings.PublicURL)
 	below := http.StripPrefix(public.Path, h)
 	return requestlog.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, public.Path+"/") {
+		if strings.HasPrefix(r.URL.Path+"/", public.Path+"/") {
 			below.ServeHTTP(w, r)
 			return
 		}
@@ -93,7 +76,7 @@ func NewHandler(settings config.Config, box Outbox, health func(context.Context)
 // ServeHTTP serves a route. http.ServeMux would redirect a POST to
 // //error_trigger, and Twilio does not follow.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	method, at := r.Method, path.Clean(r.URL.Path)
+	method, at := r.Method, path.Clean("/"+r.URL.Path)
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
@@ -119,26 +102,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // so that Twilio gets its answer at once: a line for each event, the text of its
 // SMS or why there is none. Today's Alarms, Debugger webhooks and Event Streams
 // arrive here too.
-func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request) {
-	requestlog.SetKind(w, metrics.Unread)
-	in, ok := h.read(w, r, h.webhooks)
-	if !ok {
-		return
-	}
-	defer in.release()
-	events, problems := in.events(r)
+func (h *Handler) errorTrigger(w http.ResponseWriter, r *http.Request, in *signature.Request) {
+	events, problems := parse(r, in)
 	if len(events) == 0 {
 		refuse(w, http.StatusBadRequest, problems.Error())
 		return
 	}
 	for _, e := range events {
-		if h.webhooks != nil && e.Kind != alert.Other && !h.webhooks.SignsFor(in.token, e.Account) {
+		if e.Kind != alert.Other && !h.webhooks.SignsFor(in.Token, e.Account) {
 			refuse(w, http.StatusForbidden, "the token that signed is bound to another account")
 			return
 		}
 	}
 	requestlog.SetKind(w, string(events[0].Kind))
-	results, err := h.outbox.RecordRequest(r.Context(), in.signature, events)
+	results, err := h.outbox.RecordRequest(r.Context(), in.Signature, events)
 	if err != nil {
 		refuseUnrecorded(w, err)
 		return
@@ -171,14 +148,8 @@ func firstLines(s string, n int) string {
 
 // messageStatus takes Twilio's report of what became of an SMS of ours: the
 // StatusCallback of each SMS leads here.
-func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
-	requestlog.SetKind(w, metrics.StatusCallback)
-	in, ok := h.read(w, r, h.callbacks)
-	if !ok {
-		return
-	}
-	defer in.release()
-	report, err := alert.ParseReport(alert.ParseQuery(r.URL.RawQuery).Get("sms"), in.form)
+func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request, in *signature.Request) {
+	report, err := alert.ParseReport(alert.ParseQuery(r.URL.RawQuery).Get("sms"), in.Form)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
@@ -190,130 +161,57 @@ func (h *Handler) messageStatus(w http.ResponseWriter, r *http.Request) {
 	}
 	requestlog.Add(w, slog.String("sid", report.SID), slog.String("sms_status", report.Status))
 	if news && (report.Status == "undelivered" || report.Status == "failed") {
-		h.logger.Error("SMS not delivered", "sid", report.SID, "to", alert.Mask(in.form.Get("To")), "code", report.Code)
+		h.logger.Error("SMS not delivered", "sid", report.SID, "to", alert.Mask(in.Form.Get("To")), "code", report.Code)
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// incoming is a request that is believed.
-type incoming struct {
-	signature string     // its bytes, empty where nothing is signed
-	token     string     // that signed it
-	body      []byte     // JSON, if form is nil
-	form      url.Values // its fields
-	release   func()     // gives back the place of a large body
-}
-
-// events reads the events of a request, and what is wrong with the others. Keys
+// parse reads the events of a request, and what is wrong with the others. Keys
 // of a form may stand in the query as well. The idempotency token is not signed,
 // so it counts only where nothing is.
-func (in *incoming) events(r *http.Request) ([]alert.Event, error) {
+func parse(r *http.Request, in *signature.Request) ([]alert.Event, error) {
 	token := ""
-	if in.signature == "" {
+	if in.Signature == "" {
 		token = r.Header.Get("I-Twilio-Idempotency-Token")
 	}
-	if in.form == nil {
-		return alert.ParseJSON(in.body, token)
+	if in.Form == nil {
+		return alert.ParseJSON(in.Body, token)
 	}
 	for name, values := range alert.ParseQuery(r.URL.RawQuery) {
-		in.form[name] = append(in.form[name], values...)
+		in.Form[name] = append(in.Form[name], values...)
 	}
-	event, err := alert.ParseForm(in.form, token)
+	event, err := alert.ParseForm(in.Form, token)
 	if err != nil {
 		return nil, err
 	}
 	return []alert.Event{event}, nil
 }
 
-// read reads a request that Twilio signed. Otherwise it answers and returns
-// false: what can be refused by the headers costs no body.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) (in *incoming, ok bool) {
-	if h.closed {
-		refuse(w, http.StatusForbidden, "closed: set PUBLIC_URL to open it to Twilio")
-		return nil, false
-	}
-	in = &incoming{}
-	places := h.unknown
-	isForm, isJSON := contentKind(r)
-	if verifier != nil {
-		if in.signature = signature.Of(r); in.signature == "" {
-			return nil, refuseUnsigned(w, r, verifier)
+// believed returns a route that serves requests that verifier believes, all if it
+// is nil, and refuses the others.
+func (h *Handler) believed(kind string, verifier *signature.Verifier, serve func(http.ResponseWriter, *http.Request, *signature.Request)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		requestlog.SetKind(w, kind)
+		if h.closed {
+			refuse(w, http.StatusForbidden, "closed: set PUBLIC_URL to open it to Twilio")
+			return
 		}
-		if isJSON {
-			if in.token = verifier.Signer(r, nil); in.token == "" {
-				return nil, refuseUnsigned(w, r, verifier)
-			}
-			places = h.genuine
+		in, err := h.reader.Read(w, r, verifier)
+		if err == nil {
+			defer in.Close()
+			serve(w, r, in)
+			return
 		}
-	}
-	if !isForm && !isJSON {
-		refuse(w, http.StatusUnsupportedMediaType, "expected application/x-www-form-urlencoded or application/json")
-		return nil, false
-	}
-	if in.release, ok = in.readBody(w, r, places); !ok {
-		return nil, false
-	}
-	if isForm || len(in.body) == 0 {
-		in.form = alert.ParseQuery(string(in.body))
-	}
-	if verifier != nil {
-		if isForm {
-			in.token = verifier.Signer(r, in.form)
+		if err == signature.ErrUnsigned {
+			checked, _, _ := strings.Cut(verifier.URL(r), "?") // the query may hold phone numbers
+			requestlog.Add(w, slog.String("checked_url", checked))
 		}
-		if in.token == "" || in.form == nil && !signature.HasHash(r, in.body) {
-			in.release()
-			return nil, refuseUnsigned(w, r, verifier)
-		}
-	}
-	connections.Busy(r.Context())
-	return in, true
-}
-
-// contentKind tells a form, or nothing, from JSON.
-func contentKind(r *http.Request) (isForm, isJSON bool) {
-	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isJSON = contentType == "application/json" || strings.HasSuffix(contentType, "+json")
-	return contentType == "application/x-www-form-urlencoded" || contentType == "" && r.ContentLength == 0, isJSON
-}
-
-// readBody reads the body. Where that is large, it needs one of the places until
-// release is called. Otherwise it answers and returns false.
-func (in *incoming) readBody(w http.ResponseWriter, r *http.Request, places chan struct{}) (release func(), ok bool) {
-	release = func() {}
-	limited := http.MaxBytesReader(w, r.Body, maxBody)
-	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), 4096)+bytes.MinRead))
-	_, err := buffer.ReadFrom(io.LimitReader(limited, smallBody))
-	if err == nil && buffer.Len() == smallBody {
-		select {
-		case places <- struct{}{}:
-		case <-time.After(slotTimeout):
+		if err == signature.ErrBusy {
 			w.Header().Set("Retry-After", "5")
-			refuse(w, http.StatusServiceUnavailable, "too many large requests at once, try again")
-			return nil, false
 		}
-		release = func() { <-places }
-		_, err = buffer.ReadFrom(limited)
-	}
-	in.body = buffer.Bytes()
-	if err == nil {
-		return release, true
-	}
-	release()
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		w.Header().Set("Connection", "close") // do not read the rest
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is above %d bytes", maxBody))
-	} else {
-		refuse(w, http.StatusBadRequest, "the body ended early")
+		refuse(w, signature.Status(err), err.Error())
 	}
-	return nil, false
-}
-
-// refuseUnsigned refuses a request that none of the tokens signed.
-func refuseUnsigned(w http.ResponseWriter, r *http.Request, verifier *signature.Verifier) (ok bool) {
-	checked, _, _ := strings.Cut(verifier.URL(r), "?") // the query may hold phone numbers
-	requestlog.Add(w, slog.String("checked_url", checked))
-	refuse(w, http.StatusForbidden, "missing or wrong X-Twilio-Signature")
-	return false
 }
 
 // refuse answers one line, which also goes into the log.

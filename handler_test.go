@@ -127,7 +127,7 @@ func request(handler http.Handler, method, target, contentType, body, signature 
 // history returns what is in an outbox.
 func history(t *testing.T, box *outbox.Outbox) outbox.History {
 	t.Helper()
-	h, err := box.History(t.Context(), time.Now(), 100)
+	h, err := box.History(t.Context(), time.Now(), outbox.Filter{Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,6 +313,38 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
+// TestTokensHaveOneUse: the token of a subaccount reports its errors, and not
+// those of others, nor what became of our SMS.
+func TestTokensHaveOneUse(t *testing.T) {
+	t.Parallel()
+	const ours, theirs = "AC0123456789abcdef0123456789abcdef", "ACffffffffffffffffffffffffffffffff"
+	handler, _, _ := newHandler(t, map[string]string{
+		"PUBLIC_URL": publicURL, "TWILIO_AUTH_TOKEN": firstToken, "WEBHOOK_AUTH_TOKENS": "anyAccounts," + theirs + ":" + secondToken,
+	})
+	report := url.Values{"MessageSid": {"SM33333333333333333333333333333333"}, "MessageStatus": {"delivered"}}
+	of := func(account string) url.Values { return url.Values{"ErrorCode": {"11200"}, "AccountSid": {account}} }
+	for name, c := range map[string]struct {
+		token, target string
+		form          url.Values
+		want          int
+	}{
+		"our error":                          {firstToken, "/error_trigger", of(ours), 200},
+		"an error of any account":            {"anyAccounts", "/error_trigger", of(ours), 200},
+		"their error":                        {secondToken, "/error_trigger", of(theirs), 200},
+		"our error by their token":           {secondToken, "/error_trigger", of(ours), 403},
+		"an error of no account":             {secondToken, "/error_trigger", of(""), 403},
+		"our SMS":                            {firstToken, "/message_status", report, 204},
+		"our SMS by the token of any":        {"anyAccounts", "/message_status", report, 403},
+		"our SMS by their token":             {secondToken, "/message_status", report, 403},
+		"our SMS by their token and account": {theirs + ":" + secondToken, "/message_status", report, 403},
+	} {
+		w := request(handler, "POST", c.target, formType, c.form.Encode(), signature.Sign(c.token, publicURL+c.target, c.form))
+		if w.Code != c.want {
+			t.Errorf("%s: got %d %q, want %d", name, w.Code, w.Body, c.want)
+		}
+	}
+}
+
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	handler, _, _ := newHandler(t, map[string]string{
@@ -348,23 +380,41 @@ func TestMessageStatus(t *testing.T) {
 	}
 }
 
-func TestHealthz(t *testing.T) {
+// TestProbes: /healthz tells what a person must fix, /livez only what a restart
+// may, and both are answered below the path of PUBLIC_URL, too.
+func TestProbes(t *testing.T) {
 	t.Parallel()
+	env := map[string]string{"PUBLIC_URL": publicURL + "/alerts", "TWILIO_AUTH_TOKEN": firstToken}
 	for name, c := range map[string]struct {
 		health outbox.Health
+		path   string
 		status int
 		answer string
 	}{
-		"healthy":     {outbox.Health{}, http.StatusOK, "ok\n"},
-		"with notes":  {outbox.Health{Notes: []string{"2 SMS undelivered"}}, http.StatusOK, "ok\n2 SMS undelivered\n"},
-		"not healthy": {outbox.Health{Problem: "3 SMS overdue"}, http.StatusServiceUnavailable, "3 SMS overdue\n"},
+		"healthy":                 {outbox.Health{}, "/healthz", 200, "ok\n"},
+		"healthy, live":           {outbox.Health{}, "/livez", 200, "ok\n"},
+		"with notes":              {outbox.Health{Notes: []string{"2 SMS undelivered"}}, "/healthz", 200, "ok\n2 SMS undelivered\n"},
+		"with notes, live":        {outbox.Health{Notes: []string{"2 SMS undelivered"}}, "/livez", 200, "ok\n"},
+		"nothing is sent":         {outbox.Health{Problem: "3 SMS overdue"}, "/healthz", 503, "3 SMS overdue\n"},
+		"nothing is sent, live":   {outbox.Health{Problem: "3 SMS overdue"}, "/livez", 200, "ok\n"},
+		"nothing is stored":       {outbox.Health{Problem: "disk full", Down: true}, "/healthz", 503, "disk full\n"},
+		"nothing is stored, live": {outbox.Health{Problem: "disk full", Down: true}, "/livez", 503, "disk full\n"},
+		"a person looks":          {outbox.Health{Problem: "disk full", Down: true}, "/", 200, "twilio-error-sms texts Twilio's errors: Twilio posts them to " + publicURL + "/alerts/error_trigger\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			health := func(context.Context) outbox.Health { return c.health }
-			handler := NewHandler(load(t, nil), fullDisk{}, health, metrics.New().Webhook, slog.New(slog.DiscardHandler))
-			if w := request(handler, "GET", "/healthz", "", "", ""); w.Code != c.status || w.Body.String() != c.answer {
-				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, c.status, c.answer)
+			handler := NewHandler(load(t, env), fullDisk{}, health, metrics.New().Webhook, slog.New(slog.DiscardHandler))
+			for _, method := range []string{"GET", "HEAD"} {
+				for _, below := range []string{"", "/alerts", "/"} {
+					w := request(handler, method, below+c.path, "", "", "")
+					if w.Code != c.status || w.Body.String() != c.answer || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+						t.Errorf("%s %s: got %d %q, want %d %q", method, below+c.path, w.Code, w.Body, c.status, c.answer)
+					}
+				}
+			}
+			if w := request(handler, "POST", c.path, formType, recipeForm, ""); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET" {
+				t.Errorf("POST: got %d, allowed is %q", w.Code, w.Header().Get("Allow"))
 			}
 		})
 	}
@@ -500,6 +550,51 @@ func FuzzHandler(f *testing.F) {
 					t.Errorf("a link that is not Twilio's: %q in %q", link, line)
 				}
 			}
+		}
+	})
+}
+
+// FuzzSplits: however the fields of a request are split anew, which its signature
+// does not show, one of all the requests is news.
+func FuzzSplits(f *testing.F) {
+	for _, lengths := range [][]byte{
+		{10, 34, 5, 5, 7, 36, 3, 34, 9, 24}, {10, 34, 5, 5, 7, 73, 9, 24}, {10, 34, 5, 5, 7, 36, 12, 25, 9, 24}, {0, 44, 5, 5, 7, 36, 3, 34, 9, 24},
+		{10, 34, 0, 0, 5, 5, 7, 36, 3, 34, 9, 24}, {44, 0, 10, 0, 43, 0, 37, 0, 33, 0}, {255, 255}, {},
+	} {
+		f.Add(lengths)
+	}
+	settings := load(f, map[string]string{"PUBLIC_URL": publicURL, "TWILIO_AUTH_TOKEN": firstToken, "TRIGGERS": "* every 1"})
+	box := openOutbox(f, settings.Outbox)
+	handler := NewHandler(settings, box, box.Health, metrics.New().Webhook, slog.New(slog.DiscardHandler))
+	n := 0
+	f.Fuzz(func(t *testing.T, lengths []byte) {
+		n++
+		sid, at := fmt.Sprintf("NO%032x", n), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+		form := url.Values{"AccountSid": {"AC0123456789abcdef0123456789abcdef"}, "Level": {"ERROR"}, "Payload": {`{"error_code":"11200","more_info":0}`}, "Sid": {sid}, "Timestamp": {at}}
+		rest := "AccountSidAC0123456789abcdef0123456789abcdefLevelERRORPayload" + form.Get("Payload") + "Sid" + sid + "Timestamp" + at
+		next := func() (part string) {
+			length := len(rest)
+			if len(lengths) > 0 {
+				length, lengths = min(int(lengths[0]), length), lengths[1:]
+			}
+			part, rest = rest[:length], rest[length:]
+			return part
+		}
+		split := url.Values{}
+		for rest != "" || len(lengths) > 0 {
+			name := next()
+			split[name] = append(split[name], next())
+		}
+		signed := signature.Sign(firstToken, publicURL+"/error_trigger", form)
+		news := 0
+		for _, fields := range []url.Values{split, form, split} {
+			w := request(handler, "POST", "/error_trigger", formType, fields.Encode(), signed)
+			if w.Code == http.StatusOK && w.Body.String() != "seen before\n" {
+				news++
+			}
+		}
+		if news != 1 {
+			t.Errorf("%d of the requests are news: %v", news, split)
 		}
 	})
 }

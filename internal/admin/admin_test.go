@@ -5,8 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -135,7 +135,7 @@ func badDay(now time.Time) [][]alert.Event {
 func deliverAll(t testing.TB, box *outbox.Outbox, recorded int64) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		history, err := box.History(t.Context(), time.Now(), 100)
+		history, err := box.History(t.Context(), time.Now(), outbox.Filter{Limit: 100})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,17 +235,23 @@ func TestPage(t *testing.T) {
 	answer := ask(newPage(settings, box, measured), "/", nil)
 	body := answer.Body.String()
 	for _, want := range []string{
-		"✓ Well:", "…0001", "…0002", "13226 every 5 daily", "alerted", "never alerts", "21610", "connection refused", "held back by SMS_PER_HOUR",
-		`href="https://www.twilio.com/docs/api/errors/30005"`,
+		"! degraded", "<b>…0001</b>\nlast delivered", "…0002", "13226 every 5 daily", "alerted", "never alerts", "its summary is due at", " summary",
+		`failed in the last day</bdi>: error <a class="code" href="https://www.twilio.com/docs/api/errors/21610">21610</a> (Attempt to send to unsubscribed recipient)`,
+		`href="https://www.twilio.com/docs/api/errors/30005"`, `href="https://www.twilio.com/console/debugger/NO`, `href="https://www.twilio.com/console/voice/calls/logs/CA`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	for _, secret := range []string{"15551230001", "15551230002", "<script", "http://", "src="} {
+	for _, secret := range []string{"15551230001", "15551230002", "src=", " UTC UTC"} {
 		if strings.Contains(body, secret) {
 			t.Errorf("the page has %q", secret)
 		}
+	}
+	const refresh = `<noscript><meta http-equiv="refresh" content="30"></noscript>`
+	paused := ask(newPage(settings, box, measured), "/?paused=yes&code=30007", nil).Body.String()
+	if !strings.Contains(body, refresh) || strings.Contains(paused, refresh) || !strings.Contains(paused, `href="?code=30007&amp;paused=">go on</a>`) {
+		t.Error("without a script the page refreshes when paused, or not at all")
 	}
 	if missing := ask(newPage(settings, box, measured), "/favicon.ico", nil); missing.Code != http.StatusNotFound {
 		t.Errorf("/favicon.ico: %d", missing.Code)
@@ -276,45 +282,61 @@ func TestMetricsOfABadDay(t *testing.T) {
 
 func TestPageOfAnEmptyOutbox(t *testing.T) {
 	t.Parallel()
-	settings := adminConfig(t, nil)
-	answer := ask(newPage(settings, openOutbox(t, settings.Outbox), metrics.New()), "/", nil)
-	if body := answer.Body.String(); answer.Code != http.StatusOK || strings.Count(body, "None yet.") != 2 || !strings.Contains(body, "No errors.") {
-		t.Errorf("answer %d:\n%s", answer.Code, body)
+	account := map[string]string{"TWILIO_ACCOUNT_SID": twiliotest.AccountSID, "TWILIO_AUTH_TOKEN": twiliotest.AuthToken}
+	with := func(name, value string) map[string]string {
+		all := maps.Clone(account)
+		all[name] = value
+		return all
+	}
+	for want, env := range map[string]map[string]string{
+		"https://alerts.example.com/error_trigger":        with("PUBLIC_URL", "https://alerts.example.com"),
+		"reads Twilio’s error log every 5m0s":             with("POLL_EVERY", "5m"),
+		"Set <code>PUBLIC_URL</code> to the address":      nil,
+		"<code>twilio-error-sms mock</code>":              nil,
+		"No webhook from Twilio yet":                      nil,
+		"<code>30003,30005 never</code>":                  nil,
+		"<b>…0002</b>\nno SMS arrived yet":                nil,
+		"<code>* at 1,10,100 daily</code><span":           nil,
+		"nothing counted in this period":                  nil,
+		`value="tomorrow">until tomorrow 00:00 UTC</opti`: nil,
+	} {
+		settings := adminConfig(t, env)
+		answer := ask(newPage(settings, openOutbox(t, settings.Outbox), metrics.New()), "/", nil)
+		if answer.Code != http.StatusOK || !strings.Contains(answer.Body.String(), want) {
+			t.Errorf("answer %d lacks %q", answer.Code, want)
+		}
 	}
 }
 
-// The policy allows the one style sheet that the page has, and nothing else.
-func TestPageAllowsItsOwnStyleOnly(t *testing.T) {
+// The policy allows the one style sheet and the one script that the page has,
+// and nothing else.
+func TestPageAllowsItsOwnStyleAndScriptOnly(t *testing.T) {
 	t.Parallel()
 	box, settings, measured := seeded(t)
 	answer := ask(newPage(settings, box, measured), "/", nil)
-	_, rest, _ := strings.Cut(answer.Body.String(), "<style>")
-	style, _, ok := strings.Cut(rest, "</style>")
-	if !ok {
-		t.Fatal("no style sheet")
+	sourceOf := func(element string) string {
+		_, rest, _ := strings.Cut(answer.Body.String(), "<"+element+">")
+		text, _, ok := strings.Cut(rest, "</"+element+">")
+		if !ok {
+			t.Fatalf("no %s", element)
+		}
+		sum := sha256.Sum256([]byte(text))
+		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	sum := sha256.Sum256([]byte(style))
-	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	want := "default-src 'none'; style-src " + sourceOf("style") + "; script-src " + sourceOf("script") +
+		"; connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	if got := answer.Header().Get("Content-Security-Policy"); got != want {
 		t.Errorf("policy\n%s, want\n%s", got, want)
 	}
 }
 
-// brokenOutbox cannot be read.
-type brokenOutbox struct{}
-
-func (brokenOutbox) Backlog(context.Context) (outbox.Backlog, error) {
-	return outbox.Backlog{}, io.ErrUnexpectedEOF
-}
-
-func (brokenOutbox) History(context.Context, time.Time, int) (outbox.History, error) {
-	return outbox.History{}, io.ErrUnexpectedEOF
-}
-
 func TestAdminWithoutOutbox(t *testing.T) {
 	t.Parallel()
 	full := func(context.Context) outbox.Health { return outbox.Health{Problem: "the disk is full"} }
-	handler := New(adminConfig(t, nil), brokenOutbox{}, full, metrics.New(), slog.New(slog.DiscardHandler))
+	settings := adminConfig(t, nil)
+	box := openOutbox(t, settings.Outbox)
+	box.Close()
+	handler := New(settings, box, full, metrics.New(), slog.New(slog.DiscardHandler))
 	if answer := ask(handler, "/", nil); answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), "the disk is full") {
 		t.Errorf("page: %d %s", answer.Code, answer.Body)
 	}
@@ -324,37 +346,27 @@ func TestAdminWithoutOutbox(t *testing.T) {
 	}
 }
 
-func TestCeiling(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]int64{0: 2, 1: 2, 2: 2, 3: 4, 5: 6, 7: 8, 9: 10, 10: 10, 11: 12, 14: 16, 99: 100, 101: 120, 61_000: 80_000, 81_000: 100_000} {
-		if got := ceiling(n); got != want {
-			t.Errorf("ceiling(%d) = %d, want %d", n, got, want)
-		}
-	}
-}
-
-// marked is an outbox in which a catch-up reader left its mark.
-type marked struct{}
-
-func (marked) Backlog(context.Context) (outbox.Backlog, error) {
-	return outbox.Backlog{CaughtUp: time.Now().Add(-time.Hour)}, nil
-}
-
-func (marked) History(context.Context, time.Time, int) (outbox.History, error) {
-	return outbox.History{}, nil
-}
+// healthy is the health of an outbox that works.
+func healthy(context.Context) outbox.Health { return outbox.Health{} }
 
 func TestCatchUpLag(t *testing.T) {
 	t.Parallel()
 	for every, want := range map[string]bool{"off": false, "5m": true} {
 		settings := adminConfig(t, map[string]string{"POLL_EVERY": every, "TWILIO_ACCOUNT_SID": twiliotest.AccountSID, "TWILIO_AUTH_TOKEN": twiliotest.AuthToken})
-		healthy := func(context.Context) outbox.Health { return outbox.Health{} }
-		handler := New(settings, marked{}, healthy, metrics.New(), slog.New(slog.DiscardHandler))
+		box := openOutbox(t, settings.Outbox)
+		if _, _, err := box.Mark("catch-up "+twiliotest.AccountSID).Take(t.Context(), time.Now().Add(-time.Hour), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		handler := New(settings, box, healthy, metrics.New(), slog.New(slog.DiscardHandler))
 		if got := strings.Contains(ask(handler, "/metrics", nil).Body.String(), "\ntwilio_error_sms_catch_up_lag_seconds 36"); got != want {
 			t.Errorf("POLL_EVERY=%s: metrics tell of the lag: %t", every, got)
 		}
-		if got := strings.Contains(ask(handler, "/", nil).Body.String(), "log read until"); got != want {
+		page := ask(handler, "/", nil).Body.String()
+		if got := strings.Contains(page, "read until"); got != want {
 			t.Errorf("POLL_EVERY=%s: the page tells up to when: %t", every, got)
+		}
+		if got := strings.Contains(page, "<title>! degraded"); got != want {
+			t.Errorf("POLL_EVERY=%s: the page is degraded: %t", every, got)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func Check(ctx context.Context, args []string, getenv func(string) string, stdou
 	}
 	c.report("settings", nil)
 	for _, doubt := range c.settings.Warnings() {
-		c.report("settings", warning(doubt))
+		fmt.Fprintf(stdout, "warn  %s\n", doubt)
 	}
 	c.report("outbox", c.outbox(ctx))
 	usable := c.phones(ctx)

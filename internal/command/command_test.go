@@ -52,13 +52,13 @@ func TestHealthcheck(t *testing.T) {
 		status              int
 		body, stdout, wrong string
 	}{
-		"healthy":     {http.StatusOK, "ok\n1 SMS undelivered\n", "ok\n1 SMS undelivered\n", ""},
-		"not healthy": {http.StatusServiceUnavailable, "3 SMS overdue\n", "", "not healthy: 3 SMS overdue"},
+		"healthy":     {http.StatusOK, "ok\n", "ok\n", ""},
+		"not healthy": {http.StatusServiceUnavailable, "the outbox cannot be written\n", "", "not healthy: the outbox cannot be written"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Method != http.MethodGet || r.URL.Path != "/healthz" {
+				if r.Method != http.MethodGet || r.URL.Path != "/livez" {
 					t.Errorf("asked %s %s", r.Method, r.URL)
 				}
 				w.WriteHeader(c.status)

@@ -125,7 +125,7 @@ func sleep(ctx context.Context, deadline time.Time) bool {
 }
 
 // connect finds the sink and its subscription, makes what is missing unless it
-// is only to print, and reports whether all is well.
+// is only to print, and reports whether it can go on.
 func (c *checker) connect(ctx context.Context, only bool) (sink sms.Sink, ok bool) {
 	sinks, err := c.twilio.Sinks(ctx, c.webhookURL())
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"twilio-error-sms/internal/config"
 )
 
-// Healthcheck asks the server on this machine for its health, and prints it. It
-// fails if the server is not healthy, or does not answer within 5 s.
+// Healthcheck asks the server on this machine whether it can record alerts: what
+// a restart may fix. It fails if not, or if nothing answers within 5 s.
 func Healthcheck(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
 	flags := flag.NewFlagSet("healthcheck", flag.ContinueOnError)
 	if done, err := parse(flags, args, 0, stdout); done || err != nil {
@@ -24,7 +24,7 @@ func Healthcheck(ctx context.Context, args []string, getenv func(string) string,
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/healthz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/livez", nil)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func Healthcheck(ctx context.Context, args []string, getenv func(string) string,
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
 	if err != nil {
-		return fmt.Errorf("reading the answer of /healthz: %w", err)
+		return fmt.Errorf("reading the answer of /livez: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("not healthy: %s", body)

@@ -46,8 +46,8 @@ func (c *checker) publicURL(ctx context.Context) error {
 		return errors.New("the server runs without PUBLIC_URL; restart it with these settings")
 	case answer.StatusCode == http.StatusServiceUnavailable && strings.HasPrefix(body, "nothing was recorded"):
 		return errors.New("the server cannot store events; its log says why")
-	case answer.StatusCode == http.StatusNotFound && body == "404 page not found": // net/http's
-		return fmt.Errorf("a server like this one has no such path; let the proxy leave the path %s as it is", answer.Request.URL.Path)
+	case answer.StatusCode == http.StatusNotFound && strings.HasPrefix(body, "not found: Twilio posts"):
+		return fmt.Errorf("this server has no such path; let the proxy leave the path %s as it is", answer.Request.URL.Path)
 	}
 	return somethingElse(answer)
 }

@@ -9,12 +9,17 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
-// Most returns how many connections a server should have at most: half as many
-// as this process may open files, because other files are open as well, and no
-// more than 1000, because each may hold some 70 KB.
-func Most() int { return min(1000, openFiles()/2) }
+// leastWait is how long a new connection has to send its request, however many
+// come after it.
+const leastWait = 100 * time.Millisecond
+
+// Most returns how many connections each of two servers should have at most: a
+// third of the files that this process may open, because other files are open as
+// well, and no more than 1000, because each may hold some 70 KB.
+func Most() int { return min(1000, openFiles()/3) }
 
 // limit makes room for new connections. A connection waits while the server
 // waits for its client: for a request, its body, or the close.
@@ -22,18 +27,27 @@ type limit struct {
 	most int
 
 	mu      sync.Mutex
-	all     map[net.Conn]*list.Element // nil while the server works for it
-	waiting list.List                  // of net.Conn, the longest wait first
+	all     map[net.Conn]*connection
+	waiting list.List // of *connection, the longest wait first
 }
 
-// Limit lets server have that many connections at most. One more closes the
-// connection that has waited longest since its last step: where a genuine request takes
-// milliseconds, it is a stranger's. One that the server works for, as its
-// handler told by Busy, is never closed.
+type connection struct {
+	net.Conn
+	cancel context.CancelFunc // of what is done for it
+	place  *list.Element      // among those that wait, nil while the server works for it
+	since  time.Time          // when it took that place
+}
+
+// Limit lets server have that many connections at most. Before one more it closes
+// the connection that has waited longest since its last step, and cancels its
+// context: where a genuine request takes milliseconds, it is a stranger's. One that
+// the server works for, as its handler told by Busy, is never closed.
 func Limit(server *http.Server, most int) {
-	l := &limit{most: most, all: make(map[net.Conn]*list.Element)}
+	l := &limit{most: most, all: make(map[net.Conn]*connection)}
 	server.ConnState = l.changed
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		ctx, cancel := context.WithCancel(ctx)
+		l.add(&connection{Conn: c, cancel: cancel})
 		return context.WithValue(ctx, key{}, func() { l.busy(c) })
 	}
 }
@@ -41,7 +55,7 @@ func Limit(server *http.Server, most int) {
 // key is that of the function that makes a request's connection busy.
 type key struct{}
 
-// Busy tells that all of a request has been read and is believed, by the
+// Busy tells that a request is believed and the server works for it, by the
 // request's context.
 func Busy(ctx context.Context) {
 	if busy, ok := ctx.Value(key{}).(func()); ok {
@@ -49,33 +63,56 @@ func Busy(ctx context.Context) {
 	}
 }
 
+// add adds c when there is room. Meanwhile the server accepts no other.
+func (l *limit) add(c *connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.all) >= l.most && l.waiting.Len() > 0 {
+		oldest := l.waiting.Front().Value.(*connection)
+		if rest := leastWait - time.Since(oldest.since); rest > 0 {
+			l.mu.Unlock()
+			time.Sleep(rest)
+			l.mu.Lock()
+			continue
+		}
+		l.remove(oldest)
+		oldest.Close()
+	}
+	l.all[c.Conn] = c
+}
+
 func (l *limit) changed(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.remove(c)
-	if state == http.StateClosed || state == http.StateHijacked {
-		delete(l.all, c)
-		return
-	}
-	l.all[c] = l.waiting.PushBack(c)
-	if len(l.all) > l.most {
-		oldest := l.waiting.Front().Value.(net.Conn)
-		l.remove(oldest)
-		delete(l.all, oldest)
-		oldest.Close()
+	switch changed := l.all[c]; {
+	case changed == nil: // it made room
+	case state == http.StateClosed || state == http.StateHijacked:
+		l.remove(changed)
+	default:
+		l.work(changed)
+		changed.place, changed.since = l.waiting.PushBack(changed), time.Now()
 	}
 }
 
 func (l *limit) busy(c net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.remove(c)
+	if busy := l.all[c]; busy != nil {
+		l.work(busy)
+	}
 }
 
-// remove takes c from those that wait.
-func (l *limit) remove(c net.Conn) {
-	if waiting := l.all[c]; waiting != nil {
-		l.waiting.Remove(waiting)
-		l.all[c] = nil
+// work takes c from those that wait.
+func (l *limit) work(c *connection) {
+	if c.place != nil {
+		l.waiting.Remove(c.place)
+		c.place = nil
 	}
+}
+
+// remove forgets c.
+func (l *limit) remove(c *connection) {
+	l.work(c)
+	delete(l.all, c.Conn)
+	c.cancel()
 }

@@ -2,22 +2,19 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"twilio-error-sms/internal/twiliotest"
@@ -71,166 +68,83 @@ func (l look) open(address string) chromedp.Action[chromedp.Void] {
 	scheme := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}}}
 	return chromedp.Steps(
 		chromedp.EmulateViewport(l.width, l.height, mobile),
-		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, scheme)
-			return err
-		}),
+		call(emulation.SetEmulatedMedia, scheme),
 		chromedp.Navigate(address))
+}
+
+// withoutScript lets pages run no script, or again.
+func withoutScript(off bool) chromedp.Action[chromedp.Void] {
+	return call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: off})
+}
+
+// call is an action that calls one command of the browser.
+func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, command, params)
+		return err
+	})
 }
 
 // seen is what a reader sees of the page.
 type seen struct {
-	Title, Back, Health, Chart, Hours, Text string
-	Wide, Scroll, Tall                      int64
+	Title, Icon, AsOf, State, Back, Health, Chart, Hours, Text string
+	Wide, Scroll, Tall, High                                   int64
 }
 
 // readPage is the script that returns it.
 const readPage = `({
 	title: document.title,
+	icon: document.querySelector("link[rel=icon]").href,
+	asOf: document.querySelector("#asof").textContent,
+	state: document.querySelector("#health").className,
 	back: getComputedStyle(document.body).backgroundColor,
 	health: document.querySelector("#health").textContent,
-	chart: document.querySelector("#chart").textContent,
+	chart: document.querySelector("#chart")?.textContent ?? "",
 	hours: [...document.querySelectorAll("#hours tr")].map(row => [...row.cells].map(cell => cell.textContent).join(" ")).join("\n"),
 	text: document.body.textContent,
 	wide: innerWidth,
 	scroll: document.documentElement.scrollWidth,
-	tall: Math.max(...[...document.querySelectorAll("tr")].map(row => row.offsetHeight)),
+	high: document.documentElement.scrollHeight,
+	tall: Math.max(0, ...[...document.querySelectorAll("summary, dd, tr, #health")].map(row => row.offsetHeight)),
 })`
 
-// badDay is what Twilio reported in the 23 hours before now: each code at its
-// hours of the day, a delivery for each hour.
-func badDay(now time.Time) (deliveries [][]map[string]any) {
-	codes := []struct {
-		code, description, level string
-		byHour                   string // how many in each of the last 24 hours, 0 to 9
-	}{
-		{"11200", "An attempt to retrieve content from https://app.example.com/voice returned the HTTP status code 502", "ERROR", "000012224689975310000112"},
-		{"30007", "Message delivery - Carrier violation", "ERROR", "110101020113124322110100"},
-		{"12100", "Document parse failure", "ERROR", "000000003332000000000000"},
-		{"32009", "The user you tried to dial is not registered with the corresponding SIP Domain", "ERROR", "010010010010010010010010"},
-		{"30003", "Unreachable destination handset", "ERROR", "010101010101010101010101"},
-		{"13226", "Dial: Invalid country code", "WARNING", "000000210000000001000000"},
-		{"21610", "Attempt to send to unsubscribed recipient", "ERROR", "000100000000000100000000"},
-		{"", "Something without a code", "ERROR", "000000000000000000000001"},
-	}
-	first := now.Truncate(time.Hour).Add(-23 * time.Hour)
-	for hour := range 24 {
-		var events []map[string]any
-		for _, c := range codes {
-			for range c.byHour[hour] - '0' {
-				w := newWebhook(c.code, c.description)
-				w.level, w.at = c.level, first.Add(time.Duration(hour)*time.Hour)
-				events = append(events, w.cloudEvent())
-			}
-		}
-		if len(events) > 0 {
-			deliveries = append(deliveries, events)
-		}
-	}
-	return deliveries
-}
+// openAll is the script that opens whatever can be opened.
+const openAll = `document.querySelectorAll("details").forEach(d => d.open = true)`
 
-// hostile are descriptions that would break a page that trusts them.
-func hostile() []map[string]any {
-	var events []map[string]any
-	for i, description := range []string{
-		`<script>document.title = "owned"</script><img src=x onerror="document.title='owned'">`,
-		strings.Repeat("W", 10_000),
-		"\u202Egnp.exe evil \u2067 isolated \u2066 forever",
-		"</bdi></td></table><style>body{display:none}</style>",
-		"Ünïcödé 日本語 שלום " + strings.Repeat("e\u0301\u0302\u0303", 300),
-	} {
-		events = append(events, newWebhook(fmt.Sprint(90001+i), description).cloudEvent())
-	}
-	// The type of an event that is no error is part of the decision.
-	return append(events, map[string]any{"specversion": "1.0", "id": "1", "type": strings.Repeat("W", 10_000)})
-}
-
-// startAfter starts the program, has Twilio report deliveries, an alarm, and
-// what became of the SMS: in every way there is. It returns the address of the
-// operator's page.
-func startAfter(t *testing.T, deliveries [][]map[string]any, env ...string) string {
-	twilio := twiliotest.New(t)
-	var mu sync.Mutex
-	faults := make(map[string]twiliotest.Fault) // by recipient and text
-	twilio.Fault = func(n int, form url.Values) twiliotest.Fault {
-		mu.Lock()
-		defer mu.Unlock()
-		sms := form.Get("To") + form.Get("Body")
-		if _, again := faults[sms]; !again {
-			faults[sms] = map[int]twiliotest.Fault{3: twiliotest.Unsubscribed, 5: twiliotest.TooManyRequests}[n]
-		}
-		return faults[sms]
-	}
-	dir := t.TempDir()
-	p := startProgram(t, dir, sending(twilio.URL, append([]string{
-		"ADMIN_ADDR=127.0.0.1:0", "ALERT_TO=+15551230001,+15551230002", "SMS_PER_HOUR=100",
-		"TRIGGERS=* at 1,10,100 daily; 13226 every 5; 11200 at 5 hourly; any at 100,1000 daily; 30003,30005 never",
-	}, env...)...)...)
-	for _, events := range deliveries {
-		body, err := json.Marshal(events)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if answer, text, err := postJSON(http.DefaultClient, p.URL, "/error_trigger", string(body)); err != nil || answer.StatusCode != http.StatusOK {
-			t.Fatalf("%v %q %v", answer, text, err)
-		}
-	}
-	if answer, text, err := postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, url.Values{"AccountSid": {twiliotest.AccountSID},
-		"ErrorCode": {"11200"}, "Description": {"HTTP retrieval failure"}, "CurrentValue": {"42"}, "TimePeriod": {"ONE_HOUR"}}); err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("%v %q %v", answer, text, err)
-	}
-	within(t, "every SMS was tried", func() bool {
-		return rows(databaseIn(dir), "sms WHERE status = 'sending' OR status = 'pending' AND attempts = 0") == 0
-	})
-	for i, m := range twilio.Messages() {
-		report := url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}}
-		switch i {
-		case 2:
-			continue // no news of it yet
-		case 4:
-			report.Set("MessageStatus", "undelivered")
-			report.Set("ErrorCode", "30005")
-		}
-		callback, err := url.Parse(m.Form.Get("StatusCallback"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if answer, text, err := postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, report); err != nil || answer.StatusCode != http.StatusOK {
-			t.Fatalf("%v %q %v", answer, text, err)
-		}
-	}
-	page, events := p.address(t, "operator's page"), rows(databaseIn(dir), "events WHERE kind <> 'other'")
-	within(t, "the chart shows all events", func() bool {
-		_, text := get(t, page)
-		return strings.Contains(text, fmt.Sprintf(`"%d errors by hour`, events))
-	})
-	return page
-}
+// looks are the screens on which the page is read.
+var looks = []look{{"light", 1280, 900}, {"dark", 1280, 900}, {"light", 375, 812}, {"dark", 375, 812}}
 
 func TestPageInBrowser(t *testing.T) {
 	t.Parallel()
 	ctx := browser(t)
-	address := startAfter(t, append(badDay(time.Now()), hostile()), "ALERT_TEXT={code} {description} {link}")
-	for _, l := range []look{{"light", 1280, 900}, {"dark", 1280, 900}, {"light", 375, 812}, {"dark", 375, 812}} {
-		if err := chromedp.Do(ctx, l.open(address)); err != nil {
-			t.Fatalf("%s: %v", l, err)
-		}
-		page, err := chromedp.Run(ctx, chromedp.Evaluate[seen](readPage))
-		if err != nil {
-			t.Fatalf("%s: %v", l, err)
-		}
-		if page.Scroll > page.Wide || page.Wide != l.width {
-			t.Errorf("%s: the page is %d px wide on a screen of %d", l, page.Scroll, page.Wide)
-		}
-		if page.Tall > 600 {
-			t.Errorf("%s: a row is %d px tall", l, page.Tall)
+	address := startIn(t, degraded, append(badDay(time.Now()), hostile()), "ALERT_TEXT={code} {description} {link}").page(t)
+	for _, l := range looks {
+		page := see(t, ctx, l.open(address))
+		if page.High > 2*l.height {
+			t.Errorf("%s: the page is %d px high, more than two screens", l, page.High)
 		}
 		if want := map[string]string{"light": "rgb(247, 246, 243)", "dark": "rgb(20, 23, 26)"}[l.scheme]; page.Back != want {
 			t.Errorf("%s: background %s, want %s: is the style sheet refused?", l, page.Back, want)
 		}
-		if page.Title != "Twilio errors by SMS" || !strings.HasPrefix(page.Health, "✓ Well:") {
-			t.Errorf("%s: title %q, health %q", l, page.Title, page.Health)
+		pages := []seen{page, see(t, ctx, run(openAll))}
+		for i := range hostile() {
+			pages = append(pages, see(t, ctx, chromedp.Navigate(address+"?code="+fmt.Sprint(90001+i)), run(openAll)))
+		}
+		for _, p := range pages {
+			if p.Scroll > p.Wide || p.Wide != l.width {
+				t.Errorf("%s: the page is %d px wide on a screen of %d", l, p.Scroll, p.Wide)
+			}
+			if p.Tall > 600 {
+				t.Errorf("%s: a row is %d px tall", l, p.Tall)
+			}
+			if p.Title != "! degraded · Twilio errors by SMS" {
+				t.Errorf("%s: the title is %q", l, p.Title)
+			}
+		}
+		for i, want := range map[int]string{2: `<script>document.title = "owned"</script>`, 4: "gnp.exe evil isolated forever", 5: "</bdi></td></table><style>"} {
+			if !strings.Contains(pages[i].Text, want) {
+				t.Errorf("%s: the page of %d lacks %q", l, 90001+i-2, want)
+			}
 		}
 		for _, want := range []string{"9 of 11200", "of 30007"} {
 			if !strings.Contains(page.Chart, want) {
@@ -240,15 +154,138 @@ func TestPageInBrowser(t *testing.T) {
 		if !strings.HasPrefix(page.Hours, "UTC 11200 30007 30003 12100 32009 other all\n") || strings.Count(page.Hours, "\n") != 24 {
 			t.Errorf("%s: the table of hours reads\n%s", l, page.Hours)
 		}
-		for _, want := range []string{`<script>document.title = "owned"</script>`, "</bdi></td></table><style>", "13226 every 5 daily", "…0002", "did not reach the phone: error 30005"} {
+		for _, want := range []string{"13226 every 5 daily", "30003,30005 never", "…0002"} {
 			if !strings.Contains(page.Text, want) {
 				t.Errorf("%s: the page lacks %q", l, want)
 			}
 		}
 	}
+	see(t, ctx, looks[2].open(address), chromedp.Click(`#alerts a[href*="undelivered"]`), chromedp.WaitReady(`a[href*="undelivered"][aria-current]`))
+	const details = `document.querySelector("#alerts").innerText`
+	closed := evaluate[string](t, ctx, details)
+	see(t, ctx, chromedp.Click("#alerts summary"))
+	open := evaluate[string](t, ctx, details)
+	for _, want := range []string{"did not reach the phone: error 30005 (Unknown destination handset)", "level\n", "account\n" + twiliotest.AccountSID, "decision\nalerted", "happened\n", "arrived\n", " UTC"} {
+		if strings.Contains(closed, want) && want != " UTC" || !strings.Contains(open, want) {
+			t.Errorf("an undelivered SMS reads, closed\n%s\nopen\n%s\nand lacks %q", closed, open, want)
+		}
+	}
 }
 
-// TestScreenshots writes the pictures of README.md:
+func TestPageSaysHowItIs(t *testing.T) {
+	t.Parallel()
+	ctx := browser(t)
+	for s, want := range map[situation]struct{ title, icon, health, text string }{
+		healthy:  {"✓ healthy", "0a7a43", "✓ Healthy: errors are recorded and SMS go out.", "last delivered"},
+		degraded: {"! degraded", "e08a00", "! Degraded: errors are recorded, but:", "SMS failed in the last day: error 21610"},
+		problem:  {"✗ problem", "c4161f", "✗ Problem:", "set TWILIO_AUTH_TOKEN"},
+		empty:    {"✓ healthy", "0a7a43", "✓ Healthy:", "No webhook from Twilio yet"},
+	} {
+		page := see(t, ctx, look{"light", 1280, 900}.open(startIn(t, s, badDay(time.Now())).page(t)))
+		if page.Title != want.title+" · Twilio errors by SMS" || !strings.Contains(page.Icon, want.icon) {
+			t.Errorf("%s: title %q, icon %s", s, page.Title, page.Icon)
+		}
+		if health := strings.Join(strings.Fields(page.Health), " "); !strings.HasPrefix(health, want.health) {
+			t.Errorf("%s: the page says %q", s, health)
+		}
+		if !strings.Contains(page.Text, want.text) {
+			t.Errorf("%s: the page lacks %q", s, want.text)
+		}
+		if s == empty && !strings.Contains(page.Text, publicURL+"/error_trigger") {
+			t.Error("the empty page does not say what to paste")
+		}
+	}
+}
+
+func TestSilenceInBrowser(t *testing.T) {
+	t.Parallel()
+	ctx := browser(t)
+	for name, before := range map[string]chromedp.Action[chromedp.Void]{"with script": run("1"), "without script": withoutScript(true)} {
+		p := startIn(t, empty, nil)
+		silence := func(code string) []chromedp.Action[chromedp.Void] {
+			return []chromedp.Action[chromedp.Void]{before, look{"light", 375, 812}.open(p.page(t)), chromedp.Click("#silence summary"),
+				chromedp.SendKeys("#silence input", code), chromedp.Click("#silence button"), chromedp.WaitReady("#health form")}
+		}
+		page := see(t, ctx, silence("30007")...)
+		if !strings.Contains(page.Health, "30007 is silenced until") {
+			t.Errorf("%s: the banner says %q", name, page.Health)
+		}
+		if answer := report(t, p.URL, newWebhook("30007", "Message filtered")); !strings.HasPrefix(answer, "silenced until ") {
+			t.Errorf("%s: the webhook was answered %q", name, answer)
+		}
+		if page = see(t, ctx, chromedp.Navigate(p.page(t))); !strings.Contains(page.Text, "silenced until ") || !strings.Contains(page.Text, "Message filtered") {
+			t.Errorf("%s: the page does not tell of the silenced event", name)
+		}
+		page = see(t, ctx, chromedp.Click("#health button"), chromedp.WaitReady("body:not(:has(#health form))"))
+		if answer := report(t, p.URL, newWebhook("30007", "Message filtered")); !strings.Contains(answer, "30007") || strings.Contains(page.Health, "silenced") {
+			t.Errorf("%s: after its end the webhook was answered %q, and the banner says %q", name, answer, page.Health)
+		}
+		if err := chromedp.Do(ctx, withoutScript(false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// hurry lets a page refresh every 200 ms instead of 30 s.
+const hurry = `const every = setInterval; window.setInterval = (f, pause) => every(f, pause / 150)`
+
+func TestRefreshKeepsThePlace(t *testing.T) {
+	t.Parallel()
+	ctx := browser(t)
+	p := startIn(t, degraded, badDay(time.Now()))
+	place := `JSON.stringify([scrollY, [...document.querySelectorAll("details[open]")].map(d => d.id)])`
+	see(t, ctx, call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: hurry}), look{"light", 375, 400}.open(p.page(t)),
+		run(`document.querySelector("#alerts details:nth-of-type(2)").open = document.querySelector("#events details").open = true; document.querySelector("#events").scrollIntoView()`))
+	before := evaluate[string](t, ctx, place)
+	report(t, p.URL, newWebhook("11200", "One more, which the page shows by itself"))
+	shows := func() bool { return strings.Contains(see(t, ctx).Text, "One more, which the page shows by itself") }
+	within(t, "the page shows the new event", shows)
+	if after := evaluate[string](t, ctx, place); after != before || !strings.Contains(after, "alert-") {
+		t.Errorf("before the refresh: %s, after: %s", before, after)
+	}
+
+	see(t, ctx, run(`document.querySelector("#pause").click()`), chromedp.Sleep(time.Second)) // a refresh under way ends
+	still := see(t, ctx).AsOf
+	if later := see(t, ctx, chromedp.Sleep(1500*time.Millisecond)).AsOf; later != still {
+		t.Errorf("paused, and yet %q became %q", still, later)
+	}
+	p.kill()
+	see(t, ctx, run(`document.querySelector("#pause").click()`))
+	within(t, "the page says that the server is unreachable", func() bool {
+		page := see(t, ctx)
+		return page.State == "problem" && strings.HasPrefix(page.Title, "✗ unreachable") && strings.Contains(page.Health, "✗ Unreachable")
+	})
+}
+
+// run is an action that runs a script.
+func run(script string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("(() => {"+script+"})(), true"))
+		return err
+	})
+}
+
+// evaluate returns the value of a script's expression.
+func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
+	t.Helper()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	return value
+}
+
+// see returns what a reader sees after actions.
+func see(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) seen {
+	t.Helper()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+	return evaluate[seen](t, ctx, readPage)
+}
+
+// TestScreenshots writes the picture of README.md, page-light.png, and how the page
+// looks in every situation and on every screen:
 //
 //	go test ./internal/e2e -run TestScreenshots -screenshots $PWD/docs
 func TestScreenshots(t *testing.T) {
@@ -256,17 +293,26 @@ func TestScreenshots(t *testing.T) {
 		t.Skip("-screenshots names no folder, so no pictures were asked for")
 	}
 	ctx := browser(t)
-	address := startAfter(t, badDay(time.Now()))
-	for name, l := range map[string]look{"page-light.png": {"light", 1280, 920}, "page-phone-dark.png": {"dark", 375, 812}} {
-		if err := chromedp.Do(ctx, l.open(address)); err != nil {
-			t.Fatal(err)
-		}
-		picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(*screenshots, name), picture, 0o644); err != nil {
-			t.Fatal(err)
+	for _, s := range []situation{healthy, degraded, problem, empty} {
+		address := startIn(t, s, badDay(time.Now())).page(t)
+		for _, l := range looks {
+			name := "page-" + l.scheme + ".png"
+			if l.width < 640 {
+				name = "page-phone-" + l.scheme + ".png"
+			}
+			if s != degraded {
+				name = string(s) + "-" + name
+			}
+			if err := chromedp.Do(ctx, l.open(address)); err != nil {
+				t.Fatal(err)
+			}
+			picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(*screenshots, name), picture, 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

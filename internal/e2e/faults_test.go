@@ -233,7 +233,7 @@ func TestReportSettlesDoubt(t *testing.T) {
 					for _, s := range []string{"sent", status, "queued"} { // they come in any order
 						answer, _, err := postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, url.Values{
 							"MessageSid": {m.SID}, "MessageStatus": {s}, "To": {"+15005550009"}, "ErrorCode": {"30003"}})
-						if err != nil || answer.StatusCode != http.StatusOK {
+						if err != nil || answer.StatusCode != http.StatusNoContent {
 							t.Errorf("report %s: %v %v", s, answer, err)
 						}
 					}

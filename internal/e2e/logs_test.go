@@ -58,7 +58,7 @@ func badRun(t *testing.T) *process {
 	post("/nowhere", "", numbers, 404)
 	sent := p.waitForLines(t, "SMS sent", 1)[0]
 	for path, sid := range map[string]any{"/message_status?sms=" + sent["sms"].(string): sent["sid"], "/message_status": twiliotest.NewSID("SM")} {
-		post(path, twiliotest.AuthToken, url.Values{"MessageSid": {sid.(string)}, "MessageStatus": {"undelivered"}, "ErrorCode": {"30005"}, "To": {"+15551230001"}, "From": {"+15551239999"}}, 200)
+		post(path, twiliotest.AuthToken, url.Values{"MessageSid": {sid.(string)}, "MessageStatus": {"undelivered"}, "ErrorCode": {"30005"}, "To": {"+15551230001"}, "From": {"+15551239999"}}, 204)
 	}
 	for _, password := range []string{"wrong words", adminPassword} {
 		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, p.address(t, "operator's page"), nil)
@@ -118,8 +118,8 @@ func readWell(t *testing.T, p *process) {
 		"WARN /error_trigger 400 unread | ",
 		"WARN /message_status 400 status | missing MessageSid or MessageStatus",
 		"WARN /nowhere 404 <nil> | ",
-		"INFO /message_status 200 status | undelivered",
-		"INFO /message_status 200 status | undelivered",
+		"INFO /message_status 204 status | undelivered",
+		"INFO /message_status 204 status | undelivered",
 	}
 	for i := range want {
 		if len(got) != len(want) || !strings.HasPrefix(got[i], want[i]) {

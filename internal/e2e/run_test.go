@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -42,7 +43,8 @@ func TestRun(t *testing.T) {
 			return postForm(http.DefaultClient, p.URL, "/error_trigger", twiliotest.AuthToken, fields("ErrorCode=11200&Description=HTTP+retrieval+failure"))
 		}, "An error on your Twilio app occurred! 11200 HTTP retrieval failure https://www.twilio.com/docs/api/errors/11200"},
 		{"an Alarm", func() (*http.Response, string, error) {
-			return postJSON(http.DefaultClient, p.URL, "/error_trigger", payload("alarm.json"))
+			fired := regexp.MustCompile(`("DateFired": *")[^"]*`).ReplaceAllString(payload("alarm.json"), "${1}"+time.Now().UTC().Format(time.RFC1123Z))
+			return postJSON(http.DefaultClient, p.URL, "/error_trigger", fired)
 		}, "An error on your Twilio app occurred! 11200 HTTP retrieval failure (55 in a day) https://www.twilio.com/docs/api/errors/11200"},
 		{"a Debugger webhook", func() (*http.Response, string, error) {
 			w := newWebhook("30007", "Carrier violation")
@@ -68,8 +70,8 @@ func TestRun(t *testing.T) {
 				t.Fatalf("got SMS %v, want %q from +15005550006 to +15005550009 with a StatusCallback", m.Form, c.want)
 			}
 			answer, _, err = postForm(http.DefaultClient, p.URL, callback.RequestURI(), twiliotest.AuthToken, url.Values{"MessageSid": {m.SID}, "MessageStatus": {"delivered"}})
-			if err != nil || answer.StatusCode != http.StatusOK {
-				t.Fatalf("the delivery report: got %v %v, want 200", answer, err)
+			if err != nil || answer.StatusCode != http.StatusNoContent {
+				t.Fatalf("the delivery report: got %v %v, want 204", answer, err)
 			}
 			if rows(databaseIn(dir), "sms WHERE status = 'delivered' AND sid = '"+m.SID+"'") != 1 {
 				t.Error("the report of the delivery is not on the SMS")

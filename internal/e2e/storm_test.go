@@ -229,14 +229,17 @@ func testStorm(t *testing.T, size int, limit string, killed bool) {
 // the answer to our send: there are as many SMS as real errors.
 func TestStormOfOurOwnSMS(t *testing.T) {
 	t.Parallel()
-	for name, replicated := range map[string]bool{"SQLite": false, "Postgres, two processes": true} {
+	for name, replicated := range map[string]bool{"SQLite": false, "Postgres behind PgBouncer, two processes": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dirs := []string{t.TempDir()}
 			database := databaseIn(dirs[0])
+			served := database
 			if replicated {
 				dirs = append(dirs, t.TempDir())
-				database = pgtest.Start(t).Database(t)
+				postgres := pgtest.Start(t)
+				database = postgres.Database(t)
+				served = postgres.Pooler(t, database)
 			}
 			twilio := twiliotest.New(t)
 			servers := &replicas{running: make([]*process, len(dirs))}
@@ -253,7 +256,7 @@ func TestStormOfOurOwnSMS(t *testing.T) {
 				}
 			}
 			for i, dir := range dirs {
-				servers.set(i, startProgram(t, dir, sending(twilio.URL, "DATABASE_URL="+database)...))
+				servers.set(i, startProgram(t, dir, sending(twilio.URL, "DATABASE_URL="+served)...))
 			}
 			const errors = 60
 			for i := range errors {

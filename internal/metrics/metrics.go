@@ -165,6 +165,7 @@ func writeBacklog(w io.Writer, b outbox.Backlog, now time.Time) {
 	vm.WriteGaugeUint64(w, "twilio_error_sms_messages_waiting", uint64(b.Waiting))
 	vm.WriteGaugeFloat64(w, "twilio_error_sms_messages_waiting_oldest_seconds", age)
 	vm.WriteGaugeUint64(w, "twilio_error_sms_messages_held", uint64(b.Held))
+	vm.WriteGaugeUint64(w, "twilio_error_sms_silences", uint64(len(b.Silences)))
 	if !b.CaughtUp.IsZero() {
 		vm.WriteGaugeFloat64(w, "twilio_error_sms_catch_up_lag_seconds", max(now.Sub(b.CaughtUp).Seconds(), 0))
 	}
@@ -185,6 +186,7 @@ var families = []family{
 	{"twilio_error_sms_messages_waiting", "gauge", "SMS that Twilio has not accepted yet."},
 	{"twilio_error_sms_messages_waiting_oldest_seconds", "gauge", "Age of the SMS that has waited longest, 0 when none waits."},
 	{"twilio_error_sms_messages_held", "gauge", "Alerts held back by SMS_PER_HOUR and not yet summed up."},
+	{"twilio_error_sms_silences", "gauge", "Codes that are silenced now; all codes together count as one."},
 	{"twilio_error_sms_catch_up_lag_seconds", "gauge", "Time since the end of what the catch-up reader has read of Twilio's log."},
 	{"twilio_error_sms_build_info", "gauge", "What this program was built from, value 1."},
 	{"go_info", "gauge", "Version of Go, value 1."},

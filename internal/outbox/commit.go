@@ -112,22 +112,19 @@ func (o *Outbox) commitAll(ctx context.Context) {
 	for ticks := 0; ; {
 		select {
 		case <-o.opened:
-			// Deliveries that are about to join may do so first, which saves
-			// time for all. If there are none, this takes no time.
-			for range yields {
-				runtime.Gosched()
-			}
-			o.commit(o.take(false), chart)
+			o.commitBatch(chart)
 		case <-o.settled:
-			if o.waiting.Load() {
+			if o.waiting.Load() && o.commitOpen(chart) {
 				o.decideWaiting(ctx, chart)
 			}
 		case <-tick.C:
-			// A replica that died may have left some.
-			if ticks++; o.waiting.Load() || ticks%60 == 1 {
-				o.decideWaiting(ctx, chart)
+			if o.commitOpen(chart) {
+				// A replica that died may have left some.
+				if ticks++; o.waiting.Load() || ticks%60 == 1 {
+					o.decideWaiting(ctx, chart)
+				}
+				o.storeChart(chart)
 			}
-			o.storeChart(chart)
 			tick.Reset(time.Second) // deliveries first, however long that took
 		case <-ctx.Done():
 			if b := o.take(true); b != nil {
@@ -136,6 +133,29 @@ func (o *Outbox) commitAll(ctx context.Context) {
 			o.storeChart(chart)
 			return
 		}
+	}
+}
+
+// commitBatch commits the open batch.
+func (o *Outbox) commitBatch(chart map[alert.Counter]int64) {
+	// Deliveries that are about to join may do so first, which saves time for
+	// all. If there are none, this takes no time.
+	for range yields {
+		runtime.Gosched()
+	}
+	o.commit(o.take(false), chart)
+}
+
+// commitOpen commits the open batch, if there is one, and reports whether there
+// is time for what can wait: a batch that waited for a commit which failed cannot
+// wait for another database timeout.
+func (o *Outbox) commitOpen(chart map[alert.Counter]int64) bool {
+	select {
+	case <-o.opened:
+		o.commitBatch(chart)
+		return o.failed.Load() == 0
+	default:
+		return true
 	}
 }
 

@@ -13,21 +13,20 @@ import (
 	"twilio-error-sms/internal/pgtest"
 )
 
-// pair starts two servers, each with the tables of an outbox in a database of
-// the same name.
-func pair(t *testing.T) (a, b *pgtest.Server, database string) {
+// twins creates a database on two servers, of the same name and with the tables
+// of an outbox.
+func twins(t *testing.T, servers ...*pgtest.Server) (name string) {
 	t.Helper()
-	var addresses []string
-	for _, server := range []**pgtest.Server{&a, &b} {
-		*server = pgtest.Start(t, "fsync=off")
-		addresses = append(addresses, (*server).Database(t))
-		open(t, addresses[len(addresses)-1], defaults(t, "* every 1")).Close()
+	for _, server := range servers {
+		address := server.Database(t)
+		open(t, address, defaults(t, "* every 1")).Close()
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name = u.Path[1:]
 	}
-	u, err := url.Parse(addresses[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a, b, u.Path[1:]
+	return name
 }
 
 // readOnly makes a server refuse to write, or not.
@@ -44,14 +43,20 @@ func readOnly(t *testing.T, server *pgtest.Server, on bool) {
 // a commit.
 func TestFailOver(t *testing.T) {
 	t.Parallel()
-	for name, demote := range map[string]func(t *testing.T, old *pgtest.Server){
-		"read-only": func(t *testing.T, old *pgtest.Server) { readOnly(t, old, true) },
-		"stopped":   func(t *testing.T, old *pgtest.Server) { old.Stop() },
-		"silent":    func(t *testing.T, old *pgtest.Server) { old.Pause(t) },
+	a, b := pgtest.Start(t, "fsync=off"), pgtest.Start(t, "fsync=off")
+	for _, test := range []struct {
+		name    string
+		demote  func(t *testing.T)
+		restore func()
+		refused int // at most
+	}{
+		{"read-only", func(t *testing.T) { readOnly(t, a, true) }, func() { readOnly(t, a, false) }, 0},
+		{"stopped", func(*testing.T) { a.Stop() }, func() { a.Restart(t) }, 0},
+		{"silent", func(t *testing.T) { a.Pause(t) }, a.Resume, 2}, // which takes all the time of a commit
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			a, b, database := pair(t)
+		t.Run(test.name, func(t *testing.T) {
+			database := twins(t, a, b)
+			defer test.restore()
 			primary := pgtest.NewSwitch(t, a)
 			box := open(t, primary.Address(database), defaults(t, "* every 1"))
 			twilio := new(phones)
@@ -62,7 +67,7 @@ func TestFailOver(t *testing.T) {
 				record(t, box, event(fmt.Sprint("NO before ", i), "11200"))
 			}
 			warm.Wait()
-			demote(t, a)
+			test.demote(t)
 			time.AfterFunc(time.Second, func() { primary.To(b) })
 			refused := 0
 			eventually(t, "Record works again", func() bool {
@@ -72,9 +77,8 @@ func TestFailOver(t *testing.T) {
 				}
 				return err == nil
 			})
-			// Only a silent server takes all the time of a commit.
-			if most := map[string]int{"silent": 2}[name]; refused > most {
-				t.Errorf("%d were refused before, want %d at most", refused, most)
+			if refused > test.refused {
+				t.Errorf("%d were refused before, want %d at most", refused, test.refused)
 			}
 			if n := count(t, b.Address(database), "events WHERE id = 'NO after'"); n != 1 {
 				t.Error("the event is not on the new primary")
@@ -83,13 +87,13 @@ func TestFailOver(t *testing.T) {
 			eventually(t, "the outbox is healthy", func() bool { return box.Health(t.Context()).Problem == "" })
 		})
 	}
+	t.Run("among the hosts of the address", func(t *testing.T) { failOverAmongHosts(t, a, b) })
 }
 
-// TestFailOverAmongHosts names both servers in the address, and first of all one
-// that never answers.
-func TestFailOverAmongHosts(t *testing.T) {
-	t.Parallel()
-	a, b, database := pair(t)
+// failOverAmongHosts names both servers in the address, and first of all one that
+// never answers.
+func failOverAmongHosts(t *testing.T, a, b *pgtest.Server) {
+	database := twins(t, a, b)
 	readOnly(t, b, true)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -102,7 +106,10 @@ func TestFailOverAmongHosts(t *testing.T) {
 	record(t, box, event("NO before", "11200"))
 	readOnly(t, a, true)
 	readOnly(t, b, false)
-	record(t, box, event("NO after", "11200"))
+	eventually(t, "Record works again", func() bool {
+		_, err := box.Record(context.Background(), []alert.Event{event("NO after", "11200")})
+		return err == nil
+	})
 	if n := count(t, b.Address(database), "events WHERE id = 'NO after'"); n != 1 {
 		t.Error("the event is not on the new primary")
 	}

@@ -89,23 +89,33 @@ func (o *Outbox) unhealthy(problem string, err error) Health {
 	return Health{Down: true, Problem: problem}
 }
 
-// lost tells of SMS that did not reach their phone and were accepted or given up
-// since a time. The time of recording would not do: what Twilio does not accept
+// Loss is SMS that did not reach a phone, for one reason.
+type Loss struct {
+	To     string
+	Status Status
+	Error  string // Twilio's code, or what went wrong
+	N      int64
+}
+
+// losses returns SMS that did not reach their phones and were accepted or given
+// up since a time. The time of recording would not do: what Twilio does not accept
 // fails GIVE_UP_AFTER later.
-func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
-	type loss struct {
-		status, reason string
-		n              int64
-	}
-	losses, err := selectAll(ctx, o.db.reads, func(l *loss) []any { return []any{&l.status, &l.reason, &l.n} }, `SELECT status, error, COUNT(*) FROM sms
+func (o *Outbox) losses(ctx context.Context, since time.Time) ([]Loss, error) {
+	return selectAll(ctx, o.db.reads, func(l *Loss) []any { return []any{&l.To, &l.Status, &l.Error, &l.N} }, `SELECT recipient, status, error, COUNT(*) FROM sms
 		WHERE created >= $1 AND status IN ('undelivered', 'failed') AND (sent_at >= $2 OR next_at >= $2) AND error <> $3
-		GROUP BY status, error ORDER BY status, error`, millis(since.Add(-o.options.GiveUpAfter-lastRetry)), millis(since), notNamed)
-	if err != nil {
-		return nil, err
-	}
+		GROUP BY status, error, recipient ORDER BY status, error, recipient`, millis(since.Add(-o.options.GiveUpAfter-lastRetry)), millis(since), notNamed)
+}
+
+// lost tells of losses without naming phones: anybody may ask for the health.
+func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
+	losses, err := o.losses(ctx, since)
 	var notes []string
-	for _, l := range losses {
-		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.n, l.status, told(l.reason)))
+	for i, l := range losses {
+		if i+1 < len(losses) && losses[i+1].Status == l.Status && losses[i+1].Error == l.Error {
+			losses[i+1].N += l.N
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.N, l.Status, told(l.Error)))
 	}
-	return notes, nil
+	return notes, err
 }

@@ -1,8 +1,13 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -23,6 +28,7 @@ type Backlog struct {
 	Oldest   time.Time // when the first of them was recorded, zero if none waits
 	Held     int64     // alerts held back and not yet summed up
 	CaughtUp time.Time // up to when Twilio's log was read, zero without a catch-up reader
+	Silences []Silence // that have not ended
 }
 
 // Backlog returns what waits.
@@ -34,20 +40,48 @@ func (o *Outbox) Backlog(ctx context.Context) (Backlog, error) {
 	if err != nil {
 		return Backlog{}, fmt.Errorf("asking what waits: %w", err)
 	}
-	return b, nil
+	b.Silences, err = o.Silences(ctx, time.Now())
+	return b, err
+}
+
+// Filter says which events and SMS History returns, the newest first.
+type Filter struct {
+	Code        string   // of this code only, where not empty
+	Status      Status   // SMS of this status only, where not empty
+	Events, SMS Position // what is older than this only, where not zero
+	Limit       int      // of each at most
+}
+
+// Position is the place of an event, or of an SMS with its event's ID, in the
+// order of time.
+type Position struct {
+	At time.Time
+	ID string
+}
+
+// before returns the position as arguments of a query.
+func (p Position) before() (at int64, id string) {
+	if p.At.IsZero() {
+		return math.MaxInt64, ""
+	}
+	return millis(p.At), p.ID
 }
 
 // History is what happened lately. Its texts came from outside.
 type History struct {
 	Hours   []HourCount   // of the last 24 hours, the running one included
 	Events  []PastEvent   // the newest first
-	SMS     []PastSMS     // the newest first
+	Older   Position      // of further events, zero if there are none
+	SMS     []PastSMS     // the newest first, those of an event together
 	LastDay []StatusCount // SMS of the last 24 hours
+	Losses  []Loss        // SMS of the last 24 hours that did not reach their phones
+	Phones  []Phone       // the recipients
 	// Counts are the counters of the running periods.
 	Counts map[alert.Counter]alert.Tally
 }
 
-// HourCount is how many errors of a code happened in the hour from Start.
+// HourCount is how many errors of a code happened in the hour from Start, in one
+// account: to sum up accounts in the database would cost more.
 type HourCount struct {
 	Start time.Time
 	Code  string
@@ -66,10 +100,15 @@ type PastEvent struct {
 	alert.Event
 	Received time.Time
 	Decision string
+	Decided  time.Time // zero where that was when it was received
 }
 
 // Alerted reports whether the event made phones ring.
 func (e PastEvent) Alerted() bool { return e.Decision == alerted }
+
+func (e *PastEvent) columns() []any {
+	return []any{&e.ID, at(&e.Received), at(&e.Time), &e.Kind, &e.Account, &e.Code, &e.Level, &e.Description, &e.Resource, &e.Decision, at(&e.Decided)}
+}
 
 // PastSMS is an SMS and what became of it.
 type PastSMS struct {
@@ -79,22 +118,50 @@ type PastSMS struct {
 	Created  time.Time
 	Next     time.Time // when to send it, while it is pending
 	Attempts int
-	Error    string // Twilio's code, or what went wrong
+	Error    string    // Twilio's code, or what went wrong
+	Blocked  bool      // Twilio refuses it until the operator helps
+	Event    PastEvent // what it tells of; without an ID where it sums up held alerts, and without more where the event is purged
+	// Summary is when an SMS told, or is expected to tell, of an alert that is held:
+	// Due, while it has not. Zero where neither is known.
+	Summary time.Time
+	Due     bool
 }
 
-// History returns what happened until now, with at most limit events and SMS.
-// Its cost does not grow with the history: every query follows an index.
-func (o *Outbox) History(ctx context.Context, now time.Time, limit int) (History, error) {
+// Phone is a recipient, and when the last SMS of each outcome was written.
+type Phone struct {
+	To                        string
+	Delivered, Accepted, Lost time.Time
+	Error                     string // of the last that was lost
+}
+
+// GetsNothing reports whether no SMS arrived since one was lost.
+func (p Phone) GetsNothing() bool {
+	return p.Lost.After(p.Delivered) && p.Lost.After(p.Accepted)
+}
+
+// History returns what happened until now. Where the filter is for less than
+// everything, it has no Hours, LastDay and Counts. Its cost does not grow with the
+// history: every query follows an index.
+func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (History, error) {
 	h := History{Counts: make(map[alert.Counter]alert.Tally)}
 	var err error
-	if h.Hours, err = o.hours(ctx, now); err != nil {
-		return History{}, fmt.Errorf("reading errors by hour: %w", err)
-	}
-	if h.Events, err = o.events(ctx, limit); err != nil {
+	if h.Events, h.Older, err = o.events(ctx, filter); err != nil {
 		return History{}, fmt.Errorf("reading events: %w", err)
 	}
-	if h.SMS, err = o.messages(ctx, limit); err != nil {
+	if h.SMS, err = o.messages(ctx, now, filter); err != nil {
 		return History{}, fmt.Errorf("reading SMS: %w", err)
+	}
+	if h.Phones, err = o.phones(ctx); err != nil {
+		return History{}, fmt.Errorf("reading what phones got: %w", err)
+	}
+	if h.Losses, err = o.losses(ctx, now.Add(-24*time.Hour)); err != nil {
+		return History{}, fmt.Errorf("counting lost SMS: %w", err)
+	}
+	if filter != (Filter{Limit: filter.Limit}) {
+		return h, nil
+	}
+	if h.Hours, err = o.hours(ctx, now); err != nil {
+		return History{}, fmt.Errorf("reading errors by hour: %w", err)
 	}
 	if h.LastDay, err = o.lastDay(ctx, now); err != nil {
 		return History{}, fmt.Errorf("counting SMS: %w", err)
@@ -107,30 +174,155 @@ func (o *Outbox) History(ctx context.Context, now time.Time, limit int) (History
 	return h, nil
 }
 
-const selectHours = `SELECT start, code, CAST(SUM(n) AS BIGINT)
-	FROM (SELECT start, code, n FROM counts WHERE period = $1 AND start >= $2 ORDER BY start DESC LIMIT $3) AS latest GROUP BY start, code`
+const selectHours = `SELECT start, code, n FROM counts WHERE period = $1 AND start >= $2 ORDER BY start DESC LIMIT $3`
 
 func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, error) {
 	first := alert.Hourly.Start(now).Add(-23 * time.Hour)
 	return selectAll(ctx, o.db.reads, func(h *HourCount) []any { return []any{at(&h.Start), &h.Code, &h.N} }, selectHours, string(chartPeriod), millis(first), maxHours)
 }
 
-const selectEvents = `SELECT id, received, happened, kind, account, code, level, description, resource, decision
-	FROM events ORDER BY received DESC LIMIT $1`
+// lookBack is among how many events those of a code are looked for at a time. An
+// index by code would cost a tenth of a webhook.
+const lookBack = 5000
 
-func (o *Outbox) events(ctx context.Context, limit int) ([]PastEvent, error) {
-	return selectAll(ctx, o.db.reads, func(e *PastEvent) []any {
-		return []any{&e.ID, at(&e.Received), at(&e.Time), &e.Kind, &e.Account, &e.Code, &e.Level, &e.Description, &e.Resource, &e.Decision}
-	}, selectEvents, limit)
+const (
+	selectHorizon = `SELECT received FROM events WHERE received <= $1 ORDER BY received DESC LIMIT 1 OFFSET $2`
+
+	eventColumns = `events.id, received, happened, kind, account, events.code, level, description, resource, decision, COALESCE(decided, 0)`
+
+	selectEvents = `SELECT ` + eventColumns + ` FROM events
+		WHERE received <= $1 AND received >= $2 AND (received < $1 OR id < $3) AND (code = $4 OR $4 = '') ORDER BY received DESC, id DESC LIMIT $5`
+)
+
+// events returns the events of a filter, and the position of further ones.
+func (o *Outbox) events(ctx context.Context, filter Filter) (events []PastEvent, older Position, err error) {
+	before, id := filter.Events.before()
+	var horizon int64
+	if filter.Code != "" {
+		err := o.db.reads.QueryRowContext(ctx, selectHorizon, before, lookBack).Scan(&horizon)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, Position{}, err
+		}
+	}
+	events, err = selectAll(ctx, o.db.reads, (*PastEvent).columns, selectEvents, before, horizon, id, filter.Code, filter.Limit)
+	switch {
+	case len(events) > 0 && len(events) == filter.Limit:
+		last := events[len(events)-1]
+		older = Position{last.Received, last.ID}
+	case horizon > 0:
+		older = Position{At: fromMillis(horizon)}
+	}
+	return events, older, err
 }
 
-const selectMessages = `SELECT id, COALESCE(sid, ''), recipient, body, status, created, next_at, attempts, doubt_since, error
-	FROM sms WHERE body <> '' ORDER BY created DESC LIMIT $1`
+// settled is the condition of the index by status, which a query must repeat.
+const settled = `status IN ('sent', 'delivered', 'undelivered', 'failed', 'held')`
 
-func (o *Outbox) messages(ctx context.Context, limit int) ([]PastSMS, error) {
-	return selectAll(ctx, o.db.reads, func(s *PastSMS) []any {
-		return []any{&s.ID, &s.SID, &s.To, &s.Body, &s.Status, at(&s.Created), at(&s.Next), &s.Attempts, at(&s.DoubtSince), &s.Error}
-	}, selectMessages, limit)
+// selectMessages selects the SMS of a filter and their events.
+func selectMessages(filter Filter) (query string, args []any) {
+	before, id := filter.SMS.before()
+	args = []any{before, id, filter.Limit}
+	condition := ""
+	where := func(column, value string) {
+		args = append(args, value)
+		condition += fmt.Sprintf(" AND %s = $%d", column, len(args))
+	}
+	if filter.Code != "" {
+		where("sms.code", filter.Code)
+	}
+	if filter.Status != "" {
+		if filter.Status != Pending && filter.Status != Sending && filter.Code == "" {
+			condition += " AND sms." + settled
+		}
+		where("sms.status", string(filter.Status))
+	}
+	return `SELECT sms.id, COALESCE(sms.sid, ''), sms.recipient, sms.body, sms.status, sms.created, sms.next_at, sms.attempts, sms.doubt_since, sms.error, sms.blocked = 1,
+			COALESCE(summary.created, 0), COALESCE(summary.status = 'held', FALSE), sms.event, COALESCE(received, 0), COALESCE(events.happened, 0), COALESCE(kind, ''),
+			COALESCE(account, ''), sms.code, COALESCE(level, ''), COALESCE(description, ''), COALESCE(resource, ''), COALESCE(decision, ''), COALESCE(decided, 0)
+		FROM sms LEFT JOIN events ON events.id = sms.event LEFT JOIN sms AS summary ON summary.id = sms.summary
+		WHERE sms.body <> '' AND sms.created <= $1 AND (sms.created < $1 OR sms.event < $2)` + condition + ` ORDER BY sms.created DESC, sms.event DESC LIMIT $3`, args
+}
+
+// messages returns the SMS of a filter.
+func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]PastSMS, error) {
+	query, args := selectMessages(filter)
+	all, err := selectAll(ctx, o.db.reads, func(s *PastSMS) []any {
+		return append([]any{&s.ID, &s.SID, &s.To, &s.Body, &s.Status, at(&s.Created), at(&s.Next), &s.Attempts, at(&s.DoubtSince), &s.Error, &s.Blocked,
+			at(&s.Summary), &s.Due}, s.Event.columns()...)
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	var rooms map[string]time.Time
+	for i := range all {
+		if !all[i].Due {
+			continue
+		}
+		if rooms == nil {
+			if rooms, err = o.rooms(ctx, now); err != nil {
+				return nil, err
+			}
+		}
+		all[i].Summary = cmp.Or(rooms[all[i].To], now)
+	}
+	return all, nil
+}
+
+// rooms returns when the hour of a phone has room for one more SMS, by what the
+// limit counts: at once, for a phone that is missing.
+func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time, error) {
+	type use struct {
+		to string
+		at time.Time
+	}
+	uses, err := selectAll(ctx, o.db.reads, func(u *use) []any { return []any{&u.to, at(&u.at)} }, `SELECT recipient, used FROM (
+			SELECT recipient, CAST($1 AS BIGINT) AS used FROM sms WHERE status IN ('pending', 'sending')
+			UNION ALL SELECT recipient, sent_at FROM sms WHERE sent_at > 0 AND sent_at > $2
+		) AS uses ORDER BY used DESC`, millis(now), millis(now.Add(-time.Hour)))
+	count, rooms := make(map[string]int), make(map[string]time.Time)
+	for _, u := range uses {
+		if count[u.to]++; count[u.to] == o.options.PerHour {
+			rooms[u.to] = u.at.Add(time.Hour)
+		}
+	}
+	return rooms, err
+}
+
+// selectPhones selects the last SMS of each outcome for n phones.
+func selectPhones(n int) string {
+	var values []string
+	for i := range n {
+		values = append(values, fmt.Sprintf("($%d)", i+1))
+	}
+	return `WITH phones (recipient) AS (VALUES ` + strings.Join(values, ", ") + `), outcomes (status) AS (VALUES ('sent'), ('delivered'), ('undelivered'), ('failed'))
+		SELECT phones.recipient, sms.status, sms.created, sms.error FROM phones CROSS JOIN outcomes JOIN sms ON sms.id = (
+			SELECT id FROM sms WHERE ` + settled + ` AND status = outcomes.status AND recipient = phones.recipient ORDER BY created DESC LIMIT 1)`
+}
+
+// phones returns what the recipients got, in their order.
+func (o *Outbox) phones(ctx context.Context) ([]Phone, error) {
+	phones := make([]Phone, len(o.options.Recipients))
+	byNumber, args := make(map[string]*Phone), []any(nil)
+	for i, to := range o.options.Recipients {
+		phones[i].To = to
+		byNumber[to] = &phones[i]
+		args = append(args, to)
+	}
+	if len(phones) == 0 {
+		return nil, nil
+	}
+	all, err := selectAll(ctx, o.db.reads, func(s *PastSMS) []any { return []any{&s.To, &s.Status, at(&s.Created), &s.Error} }, selectPhones(len(phones)), args...)
+	for _, s := range all {
+		switch p := byNumber[s.To]; {
+		case s.Status == Delivered:
+			p.Delivered = s.Created
+		case s.Status == Sent:
+			p.Accepted = s.Created
+		case s.Created.After(p.Lost) && s.Error != notNamed:
+			p.Lost, p.Error = s.Created, s.Error
+		}
+	}
+	return phones, err
 }
 
 const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`

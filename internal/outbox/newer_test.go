@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
 )
 
 // TestCounterBelowZero, which no program of ours writes, is named; its events
@@ -36,7 +37,7 @@ func TestStatusOfANewerProgram(t *testing.T) {
 		if n := s.phones.Attempts(); n != 0 {
 			s.Errorf("%d attempts to send it", n)
 		}
-		if _, err := s.box.History(s.Context(), time.Now(), 10); err == nil || !strings.Contains(err.Error(), `unknown status "read"`) {
+		if _, err := s.box.History(s.Context(), time.Now(), outbox.Filter{Limit: 10}); err == nil || !strings.Contains(err.Error(), `unknown status "read"`) {
 			s.Errorf("the history says %v", err)
 		}
 	})

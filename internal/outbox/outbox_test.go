@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ var postgres = pgtest.Shared{Settings: []string{"fsync=off"}}
 
 func TestMain(m *testing.M) {
 	// Most tests wait for Postgres or a pause, not for a core.
-	flag.Set("test.parallel", "16")
+	flag.Set("test.parallel", "8")
 	flag.Parse()
 	code := m.Run()
 	postgres.Close()
@@ -66,11 +67,11 @@ func sqliteAddress(t *testing.T) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "alerts.db")
 }
 
-// postgresAddress returns the address of a new database. Where the machine has
-// no Postgres it skips the test.
+// postgresAddress returns the address of a new outbox, in a database that the
+// tests share. Where the machine has no Postgres it skips the test.
 func postgresAddress(t *testing.T) string {
 	t.Helper()
-	return postgres.Start(t).Database(t)
+	return postgres.Start(t).Schema(t)
 }
 
 // defaults are options with rules for triggers, Alice's phone and otherwise the
@@ -142,6 +143,18 @@ func record(t testing.TB, box *outbox.Outbox, e alert.Event) string {
 		t.Fatal(err)
 	}
 	return results[0].String()
+}
+
+// recordAtOnce records n events in one delivery, each of a code of its own.
+func recordAtOnce(t testing.TB, box *outbox.Outbox, n int) {
+	t.Helper()
+	var events []alert.Event
+	for i := range n {
+		events = append(events, event(fmt.Sprint("NO", i), fmt.Sprint(10000+i)))
+	}
+	if _, err := box.Record(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // count counts rows of the database at address.

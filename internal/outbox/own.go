@@ -15,6 +15,10 @@ import (
 // may stay unknown: better one alert too many.
 const longestWait = time.Hour
 
+// decideTimeout bounds a decision of events that waited. With chartTimeout it is
+// less than commitTimeout: webhooks wait for both.
+const decideTimeout = 3 * time.Second
+
 // clockSkew is by how much the clocks of two replicas may differ.
 const clockSkew = 2 * time.Second
 
@@ -158,15 +162,16 @@ func (u *undecided) columns() []any {
 // flight when they came has settled, or they have waited for an hour. What fails
 // is tried again a second later.
 func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int64) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
 	var left bool
-	if err := o.db.reads.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM waiting)`).Scan(&left); err != nil || !left {
-		o.waiting.Store(err != nil)
+	err := o.db.reads.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM waiting)`).Scan(&left)
+	o.waiting.Store(left || err != nil)
+	if !left || err != nil {
 		return
 	}
 	var r *recording
-	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), "", nil)
 		if err := r.loadWaiting(ctx, tx, o.db.skipLocked); err != nil || len(r.entries) == 0 {
 			return err

@@ -15,8 +15,9 @@ import (
 // webhooks come in by both.
 func TestReplicasBehindAPoolerShareAStorm(t *testing.T) {
 	t.Parallel()
-	address := postgresAddress(t)
-	pooled := postgres.Start(t).Pooler(t, address)
+	server := postgres.Start(t)
+	address := server.Database(t)
+	pooled := server.Pooler(t, address)
 	options := defaults(t, "* at 1,10,100 daily")
 	boxes := make([]*outbox.Outbox, 2)
 	var starting sync.WaitGroup

@@ -30,9 +30,9 @@ const readOnly = "25006"
 // openPostgres opens a database of Postgres, and assumes nothing of a session:
 // a pooler may lend it to others after each transaction.
 func openPostgres(ctx context.Context, address string) (*database, error) {
-	config, err := pgx.ParseConfig(address)
+	config, err := postgresConfig(address)
 	if err != nil {
-		return nil, errors.New("pgx cannot read DATABASE_URL: write postgres://user:password@host:5432/database")
+		return nil, err
 	}
 	size := poolSize
 	if text, ok := config.RuntimeParams["pool_max_conns"]; ok {
@@ -56,7 +56,7 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED", numbered: true}
 	// Replicas that start together must not create the tables together.
 	if err := db.migrate(ctx, "SELECT pg_advisory_xact_lock(7304001)"); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(withAdvice(err), db.Close())
 	}
 	return db, nil
 }

@@ -158,9 +158,7 @@ func TestSMSIsClaimedByOneReplica(t *testing.T) {
 	options := defaults(t, "* every 1")
 	options.PerHour = 1000
 	boxes := replicas(t, 3, address, options)
-	for i := range 200 {
-		record(t, boxes[0], event(fmt.Sprint("NO", i), "11200"))
-	}
+	recordAtOnce(t, boxes[0], 200)
 	twilio := new(phones)
 	for _, box := range boxes {
 		defer work(box, twilio)()
@@ -201,7 +199,7 @@ func waiting(t *testing.T, address string) bool {
 // found in the message log, that this one found as well.
 func TestTwoReplicasFindTheSameSMSInTheMessageLog(t *testing.T) {
 	t.Parallel()
-	address := postgresAddress(t)
+	address := postgres.Start(t).Database(t)
 	var log lockedBuffer
 	options := defaults(t, "* every 1")
 	options.Logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -253,7 +251,7 @@ func (b *lockedBuffer) String() string {
 // for the Record.
 func TestDeadlockIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	address := postgresAddress(t)
+	address := postgres.Start(t).Database(t)
 	box := open(t, address, defaults(t, "* at 1,10"))
 	a, b := event("NO1", "11200"), event("NO2", "11300")
 	record(t, box, a)
@@ -312,9 +310,7 @@ func TestClaimTakesNoMoreThanWasAskedFor(t *testing.T) {
 	options := defaults(t, "* every 1")
 	options.PerHour = 1000
 	box := open(t, address, options)
-	for i := range 100 {
-		record(t, box, event(fmt.Sprint("NO", i), "11200"))
-	}
+	recordAtOnce(t, box, 100)
 	s := &crowd{end: make(chan struct{})}
 	stop := work(box, s)
 	time.Sleep(300 * time.Millisecond)
@@ -353,7 +349,7 @@ func (c *crowd) Send(context.Context, alert.SMS) (string, error) {
 // end.
 func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 	t.Parallel()
-	address := postgresAddress(t)
+	address := postgres.Start(t).Database(t)
 	options := defaults(t, "* every 1")
 	options.PerHour = 3
 	open(t, address, options).Close()
@@ -404,7 +400,7 @@ func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 // 40 ms for each commit after a minute of a storm.
 func TestLookUpsInAYoungDatabaseUseIndexes(t *testing.T) {
 	t.Parallel()
-	address := postgresAddress(t)
+	address := postgres.Start(t).Database(t)
 	options := defaults(t, "* at 1 yearly")
 	open(t, address, options).Close()
 	db := openSQL(t, address)

@@ -65,6 +65,7 @@ func TestReplaysAtOnce(t *testing.T) {
 // TestReplayAfterAPurge: what a request claims is then too old.
 func TestReplayAfterAPurge(t *testing.T) {
 	eachEngine(t, func(s *store) {
+		s.options.KeepFor = 24 * time.Hour
 		s.openAlerting("* every 1")
 		old := event("NO1", "11200")
 		old.Time = time.Now()

@@ -74,6 +74,8 @@ CREATE INDEX sms_sent ON sms (sent_at) WHERE sent_at > 0;
 CREATE INDEX sms_summary ON sms (recipient) WHERE status = 'held' AND event = '';
 CREATE INDEX sms_held ON sms (summary, code) WHERE status = 'held';
 CREATE INDEX sms_created ON sms (created);
+CREATE INDEX sms_code ON sms (code, created);
+CREATE INDEX sms_status ON sms (status, created, recipient) WHERE status IN ('sent', 'delivered', 'undelivered', 'failed', 'held');
 
 -- Every SID that Twilio ever told for an SMS of ours: copies have several.
 CREATE TABLE sids (

@@ -5,22 +5,29 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
-func openSQLite(ctx context.Context, file string) (*database, error) {
-	if file == "" {
-		return nil, errors.New("DATABASE_URL has no file: use sqlite:alerts.db")
-	}
-	// The file holds phone numbers: only its owner may read it. SQLite gives its
-	// other files the same mode.
-	opened, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+func openSQLite(ctx context.Context, rest string) (*database, error) {
+	file, err := sqliteFile(rest)
 	if err != nil {
 		return nil, err
+	}
+	// The file holds phone numbers: only its owner may read it. SQLite gives its
+	// other files the same mode. Not every volume knows modes.
+	opened, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, withOwner(err, file)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		os.Chmod(file+suffix, 0o600)
 	}
 	db := &database{file: opened}
 	// A commit is on disk when it returns (synchronous=FULL), so that an
@@ -32,7 +39,7 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	if err := db.migrate(ctx, ""); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", file, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", file, withOwner(err, file)), db.Close())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	stopped := make(chan struct{})
@@ -45,6 +52,18 @@ func openSQLite(ctx context.Context, file string) (*database, error) {
 		<-stopped
 	}
 	return db, nil
+}
+
+// withOwner adds to an error of a file that this user may not write, or beside
+// which SQLite may not make its other files, who must own it.
+func withOwner(err error, file string) error {
+	folder, absErr := filepath.Abs(filepath.Dir(file))
+	var code *sqlite.Error
+	readOnly := errors.As(err, &code) && code.Code()&0xff == sqlite3.SQLITE_READONLY
+	if !readOnly && !errors.Is(err, fs.ErrPermission) || absErr != nil {
+		return err
+	}
+	return fmt.Errorf("%w: this program runs as the user %d, who must be able to write in %s: let root run chown -R %[2]d %[3]s", err, os.Getuid(), folder)
 }
 
 // openFile opens a file of SQLite, for that many connections at most.

@@ -123,25 +123,6 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// TestBadAddresses opens what is no address.
-func TestBadAddresses(t *testing.T) {
-	t.Parallel()
-	for address, want := range map[string]string{
-		"":                       "opening the outbox: DATABASE_URL must be sqlite:FILE or postgres://user@host/database",
-		"alerts.db":              "opening the outbox: DATABASE_URL must be sqlite:FILE or postgres://user@host/database",
-		"mysql://localhost/test": "opening the outbox: DATABASE_URL must be sqlite:FILE or postgres://user@host/database",
-		"sqlite:":                "opening the outbox: DATABASE_URL has no file: use sqlite:alerts.db",
-	} {
-		if box, err := outbox.Open(t.Context(), address, defaults(t, "* every 1")); err == nil || err.Error() != want {
-			t.Errorf("%q: got %v, %v, want %q", address, box, err, want)
-		}
-	}
-	box, err := outbox.Open(t.Context(), "postgres://user:sesame@127.0.0.1:1/database", defaults(t, "* every 1"))
-	if err == nil || strings.Contains(err.Error(), "sesame") {
-		t.Errorf("got %v, %v, want an error without the password", box, err)
-	}
-}
-
 // filled writes a database of some hundred events.
 func filled(t *testing.T, file string) {
 	t.Helper()
@@ -149,9 +130,7 @@ func filled(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 300 {
-		record(t, box, event(fmt.Sprint("NO", i), "11200"))
-	}
+	recordAtOnce(t, box, 300)
 	if err := box.Close(); err != nil {
 		t.Fatal(err)
 	}

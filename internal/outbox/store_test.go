@@ -113,12 +113,17 @@ func (s *store) elapse(d time.Duration) {
 		s.rest() // settles what is in flight, and looks for nothing meanwhile
 		defer s.work()
 	}
+	if s.bubble && d > time.Hour && s.box != nil {
+		s.box.Close() // each second that an idle outbox lives costs time
+		defer s.open()
+	}
 	if s.bubble {
 		time.Sleep(d)
 		return
 	}
 	s.phones.elapse(d)
-	var all []string
+	// A transaction that has seen the times of before ends first.
+	all := []string{"LOCK TABLE events, waiting, sms, sids, failures, requests"}
 	for table, columns := range map[string][]string{
 		"events":   {"received", "happened"},
 		"waiting":  {"since"},
@@ -133,7 +138,7 @@ func (s *store) elapse(d time.Duration) {
 		}
 		all = append(all, "UPDATE "+table+" SET "+strings.Join(set, ", "))
 	}
-	together := strings.Join(all, "; ") // in one transaction, which the outbox may meet in another order
+	together := strings.Join(all, "; ") // in one transaction; the outbox may take the locks in another order
 	s.eventually("time passes", func() bool {
 		_, err := s.sql().Exec(together)
 		return err == nil

@@ -46,6 +46,8 @@ DROP TABLE phones;
 CREATE INDEX sms_sending ON sms (attempt_at) WHERE status = 'sending';
 CREATE INDEX sms_summary ON sms (recipient) WHERE status = 'held' AND event = '';
 CREATE INDEX sms_held ON sms (summary, code) WHERE status = 'held';
+CREATE INDEX sms_code ON sms (code, created);
+CREATE INDEX sms_status ON sms (status, created, recipient) WHERE status IN ('sent', 'delivered', 'undelivered', 'failed', 'held');
 CREATE TABLE silences (
 	code  TEXT   PRIMARY KEY,
 	until BIGINT NOT NULL

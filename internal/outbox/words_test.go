@@ -32,8 +32,8 @@ func TestAnSMSIsWordedForTheMomentItIsSent(t *testing.T) {
 	}{
 		"at once":                           {"", "(1st today)", 0, nil},
 		"after midnight":                    {"", "(1st of 2000-01-01, at 23:57 UTC)", 5 * time.Minute, nil},
-		"Twilio unreachable until 02:02":    {"", "(1st of 2000-01-01, at 23:57 UTC)", 125 * time.Minute, errNotAccepted},
-		"Twilio fails until 02:02":          {"", "(1st of 2000-01-01, at 23:57 UTC)", 125 * time.Minute, errInDoubt},
+		"Twilio unreachable until 00:12":    {"", "(1st of 2000-01-01, at 23:57 UTC)", 15 * time.Minute, errNotAccepted},
+		"Twilio fails until 00:12":          {"", "(1st of 2000-01-01, at 23:57 UTC)", 15 * time.Minute, errInDoubt},
 		"a text without {count} and {time}": {"{code} {description}", "(2000-01-01 23:57 UTC) https", 5 * time.Minute, nil},
 		"a text with {count}":               {"{code} {count}", "1st of 2000-01-01, at 23:57 UTC", 5 * time.Minute, nil},
 		"a text with {time}":                {"{code} {time}", "11200 2000-01-01 23:57 UTC https", 5 * time.Minute, nil},

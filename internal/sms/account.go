@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -171,8 +172,12 @@ type Delivery struct {
 func (t *Twilio) Delivery(ctx context.Context, sid string) (Delivery, error) {
 	var m struct {
 		Status string
-		Code   json.Number `json:"error_code"`
+		Code   int `json:"error_code"`
 	}
 	err := t.read(ctx, apiURL+t.account.SID+"/Messages/"+sid+".json", nil, &m)
-	return Delivery{m.Status, m.Code.String()}, err
+	d := Delivery{Status: m.Status}
+	if m.Code != 0 {
+		d.Code = strconv.Itoa(m.Code)
+	}
+	return d, err
 }

@@ -2,11 +2,11 @@ package sms
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/url"
 	"slices"
-	"strconv"
+
+	events "github.com/twilio/twilio-go/rest/events/v1"
 
 	"twilio-error-sms/internal/alert"
 )
@@ -39,40 +39,50 @@ func (s Sink) Failed() bool { return s.Status == "failed" }
 // *alert.SendError; InDoubt means that a change may have been made.
 func (t *Twilio) Sinks(ctx context.Context, destination string) ([]Sink, error) {
 	var sinks []Sink
-	err := t.streams(ctx, "Sinks", url.Values{}, func(page streamsPage) {
-		for _, found := range page.Sinks {
-			if found.Configuration.Destination == destination {
-				sinks = append(sinks, Sink{SID: found.SID, Status: found.Status})
-			}
+	query := url.Values{}
+	for {
+		page, err := t.streams(ctx, "Sinks", query)
+		if err != nil {
+			return nil, err
 		}
-	})
-	for i := range sinks {
-		if err == nil {
-			err = t.addSubscriptions(ctx, &sinks[i])
+		for _, found := range page.Sinks {
+			if found.Configuration.Destination != destination {
+				continue
+			}
+			sink := Sink{SID: found.SID, Status: found.Status}
+			if err := t.addSubscriptions(ctx, &sink); err != nil {
+				return nil, err
+			}
+			sinks = append(sinks, sink)
+		}
+		if !turnPage(query, page.Meta.Next) {
+			return sinks, nil
 		}
 	}
-	return sinks, err
 }
 
 // addSubscriptions reads the subscriptions of a sink, and whether one brings
 // errors.
 func (t *Twilio) addSubscriptions(ctx context.Context, sink *Sink) error {
-	err := t.streams(ctx, "Subscriptions", url.Values{"SinkSid": {sink.SID}}, func(page streamsPage) {
-		for _, subscription := range page.Subscriptions {
-			sink.Subscriptions = append(sink.Subscriptions, subscription.SID)
-		}
-	})
-	for _, subscription := range sink.Subscriptions {
-		if err != nil {
-			break
-		}
-		err = t.streams(ctx, "Subscriptions/"+subscription+"/SubscribedEvents", url.Values{}, func(page streamsPage) {
-			if slices.ContainsFunc(page.Types, func(e subscribedEvent) bool { return e.Type == errorType }) {
-				sink.Errors = subscription
-			}
-		})
+	page, err := t.streams(ctx, "Subscriptions", url.Values{"SinkSid": {sink.SID}})
+	if err != nil {
+		return err
 	}
-	return err
+	for _, subscription := range page.Subscriptions {
+		sink.Subscriptions = append(sink.Subscriptions, subscription.SID)
+		query := url.Values{}
+		for more := true; more; {
+			types, err := t.streams(ctx, "Subscriptions/"+subscription.SID+"/SubscribedEvents", query)
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(types.Types, func(e subscribedEvent) bool { return e.Type == errorType }) {
+				sink.Errors = subscription.SID
+			}
+			more = turnPage(query, types.Meta.Next)
+		}
+	}
+	return nil
 }
 
 // streamsPage is a page of a list of Event Streams.
@@ -94,27 +104,26 @@ type subscribedEvent struct {
 	SchemaVersion int    `json:"schema_version"`
 }
 
-// streams reads a list, page by page.
-func (t *Twilio) streams(ctx context.Context, list string, query url.Values, each func(streamsPage)) error {
-	for {
-		var page streamsPage
-		if err := t.read(ctx, streamsURL+list, query, &page); err != nil {
-			return err
-		}
-		each(page)
-		if !turnPage(query, page.Meta.Next) {
-			return nil
-		}
-	}
+func (t *Twilio) streams(ctx context.Context, list string, query url.Values) (page streamsPage, err error) {
+	return page, t.read(ctx, streamsURL+list, query, &page)
 }
 
 // CreateSink makes a sink that posts batches of events to a destination, and
 // returns its SID.
 func (t *Twilio) CreateSink(ctx context.Context, destination string) (sid string, err error) {
-	return t.change(ctx, "Sinks", url.Values{
-		"Description": {streamsDescription}, "SinkType": {"webhook"},
-		"SinkConfiguration": {encode(map[string]any{"destination": destination, "method": "POST", "batch_events": true})},
-	})
+	handler, call := t.request(ctx)
+	params := new(events.CreateSinkParams)
+	params.SetDescription(streamsDescription)
+	params.SetSinkType("webhook")
+	params.SetSinkConfiguration(map[string]any{"destination": destination, "method": "POST", "batch_events": true})
+	sink, err := events.NewApiService(handler).CreateSink(params)
+	if err == nil && sink.Sid == nil {
+		err = errors.New("no SID in Twilio's answer")
+	}
+	if err != nil {
+		return "", call.failure(err)
+	}
+	return *sink.Sid, nil
 }
 
 // Subscribe makes a sink get errors, and returns the SID of the subscription: a
@@ -129,54 +138,51 @@ func (t *Twilio) Subscribe(ctx context.Context, sink Sink) (sid string, err erro
 }
 
 func (t *Twilio) subscribe(ctx context.Context, sink Sink, version int) (sid string, err error) {
-	if len(sink.Subscriptions) > 0 {
-		sid = sink.Subscriptions[0]
-		_, err = t.change(ctx, "Subscriptions/"+sid+"/SubscribedEvents", url.Values{"Type": {errorType}, "SchemaVersion": {strconv.Itoa(version)}})
-		return sid, err
-	}
-	return t.change(ctx, "Subscriptions", url.Values{
-		"Description": {streamsDescription}, "SinkSid": {sink.SID}, "Types": {encode(subscribedEvent{errorType, version})},
-	})
-}
-
-// TestSink asks Twilio to post a test event, alert.TestEvent, to a sink.
-func (t *Twilio) TestSink(ctx context.Context, sid string) error {
-	_, err := t.change(ctx, "Sinks/"+sid+"/Test", url.Values{})
-	return err
-}
-
-// change posts a form to Event Streams, and returns the SID in the answer where
-// there is one. Like read it does without twilio-go's products.
-func (t *Twilio) change(ctx context.Context, path string, form url.Values) (sid string, err error) {
 	handler, call := t.request(ctx)
-	answer, err := handler.Post(streamsURL+path, form, map[string]any{"Content-Type": "application/x-www-form-urlencoded"}, "")
-	var made struct{ SID string }
-	if err == nil {
-		err = json.NewDecoder(answer.Body).Decode(&made)
+	service := events.NewApiService(handler)
+	if len(sink.Subscriptions) > 0 {
+		params := new(events.CreateSubscribedEventParams)
+		params.SetType(errorType)
+		params.SetSchemaVersion(version)
+		if _, err := service.CreateSubscribedEvent(sink.Subscriptions[0], params); err != nil {
+			return "", call.failure(err)
+		}
+		return sink.Subscriptions[0], nil
+	}
+	params := new(events.CreateSubscriptionParams)
+	params.SetDescription(streamsDescription)
+	params.SetSinkSid(sink.SID)
+	params.SetTypes([]any{subscribedEvent{errorType, version}})
+	subscription, err := service.CreateSubscription(params)
+	if err == nil && subscription.Sid == nil {
+		err = errors.New("no SID in Twilio's answer")
 	}
 	if err != nil {
 		return "", call.failure(err)
 	}
-	return made.SID, nil
+	return *subscription.Sid, nil
 }
 
-// encode returns the JSON of what JSON can always hold.
-func encode(value any) string {
-	encoded, _ := json.Marshal(value)
-	return string(encoded)
+// TestSink asks Twilio to post a test event, alert.TestEvent, to a sink.
+func (t *Twilio) TestSink(ctx context.Context, sid string) error {
+	handler, call := t.request(ctx)
+	if _, err := events.NewApiService(handler).CreateSinkTest(sid); err != nil {
+		return call.failure(err)
+	}
+	return nil
 }
 
 // RemoveSink deletes a sink and its subscriptions, those first.
 func (t *Twilio) RemoveSink(ctx context.Context, sink Sink) error {
 	handler, call := t.request(ctx)
-	var paths []string
+	service := events.NewApiService(handler)
 	for _, subscription := range sink.Subscriptions {
-		paths = append(paths, "Subscriptions/"+subscription)
-	}
-	for _, path := range append(paths, "Sinks/"+sink.SID) {
-		if _, err := handler.Delete(streamsURL+path, nil, nil, ""); err != nil {
+		if err := service.DeleteSubscription(subscription); err != nil {
 			return call.failure(err)
 		}
+	}
+	if err := service.DeleteSink(sink.SID); err != nil {
+		return call.failure(err)
 	}
 	return nil
 }

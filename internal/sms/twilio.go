@@ -106,20 +106,23 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	if sms.LookOnly {
 		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New("given up: Twilio's message log does not have it")}
 	}
-	sid, err := t.create(ctx, sms)
+	sid, failure := t.create(ctx, sms)
 	const callbackRefused = "21609"
-	if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Code == callbackRefused && t.callback != "" {
+	if failure != nil && failure.Code == callbackRefused && t.callback != "" {
 		if !t.noCallback.Swap(true) && t.Logger != nil {
 			t.Logger.Error("Twilio refuses the status callback: SMS go out without it, and whether they arrive stays unknown",
 				"callback", t.callback, "err", alert.Advice(callbackRefused))
 		}
-		return t.create(ctx, sms)
+		sid, failure = t.create(ctx, sms)
 	}
-	return sid, err
+	if failure != nil {
+		return "", failure
+	}
+	return sid, nil
 }
 
 // create asks Twilio to send the SMS, once.
-func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, error) {
+func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, *alert.SendError) {
 	handler, call := t.request(ctx)
 	params := &api.CreateMessageParams{To: &sms.To, Body: &sms.Body}
 	if strings.HasPrefix(t.from, "MG") {

@@ -1,0 +1,316 @@
+package admin
+
+import (
+	"fmt"
+	"html/template"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/outbox"
+)
+
+const (
+	// The page shows the newest alerts and codes briefly, so that it needs two
+	// screens at most, and more of them where it is asked for one kind.
+	briefAlerts, briefCodes = 5, 6
+	longAlerts, longEvents  = 50, 100
+	// triggerCodes is how many codes it shows for each trigger.
+	triggerCodes = 20
+	// catchUpSlack is how late the catch-up reader may be.
+	catchUpSlack = 5 * time.Minute
+)
+
+// pageView is what the template reads.
+type pageView struct {
+	Settings config.Config
+	Now      time.Time
+	Style    template.CSS
+	Script   template.JS
+	Health   outbox.Health
+	Backlog  outbox.Backlog
+	outbox.History
+	Filter outbox.Filter
+	query  url.Values
+
+	State                    string // healthy, degraded or problem
+	Troubles                 []trouble
+	Chart                    hourChart
+	Triggers                 []triggerRow
+	Alerts                   []alertRow
+	Groups                   []codeGroup
+	OlderAlerts, OlderEvents outbox.Position
+
+	ShowAlerts, ShowEvents bool
+	ShowFront              bool // everything, the newest only
+	Empty                  bool // nothing ever came
+}
+
+// newView returns an empty view of what a query asks for.
+func newView(settings config.Config, query url.Values, now time.Time) *pageView {
+	v := &pageView{Settings: settings, Now: now, Style: template.CSS(pageCSS), Script: template.JS(pageJS), query: query}
+	v.Filter = outbox.Filter{
+		Code: query.Get("code"), Status: outbox.Status(query.Get("status")),
+		SMS: parsePosition(query.Get("alerts")), Events: parsePosition(query.Get("events")),
+		Limit: max(longEvents, (longAlerts+1)*len(settings.Outbox.Recipients)),
+	}
+	v.ShowAlerts = v.Filter.Events == outbox.Position{}
+	v.ShowEvents = v.Filter.SMS == outbox.Position{} && v.Filter.Status == ""
+	v.ShowFront = v.ShowAlerts && v.ShowEvents && v.Filter.Code == ""
+	return v
+}
+
+// arrange makes of the history what the page shows.
+func (v *pageView) arrange() {
+	v.Empty = v.ShowFront && len(v.SMS)+len(v.Events) == 0
+	v.Troubles = troubles(v.History)
+	if every := v.Settings.PollEvery; every > 0 && v.Now.Sub(v.Backlog.CaughtUp) > 2*every+catchUpSlack {
+		v.Troubles = append(v.Troubles, trouble{What: "Twilio’s error log is not read up to now; the log of the server says why"})
+	}
+	switch {
+	case v.Health.Problem != "":
+		v.State = "problem"
+	case len(v.Troubles) > 0:
+		v.State = "degraded"
+	default:
+		v.State = "healthy"
+	}
+	alerts, codes := longAlerts, longEvents
+	if v.ShowFront {
+		alerts, codes = briefAlerts, briefCodes
+	}
+	v.Alerts, v.OlderAlerts = alertRows(v.SMS, alerts, v.Filter.Limit)
+	v.Groups, v.OlderEvents = codeGroups(v.Events, codes, v.Older)
+	v.Chart = newChart(v.Hours, v.Now)
+	v.Triggers = newTriggerRows(v.Settings.Outbox.Triggers, v.Counts, v.Now)
+}
+
+// Statuses are what the page can be asked for.
+func (v *pageView) Statuses() []outbox.Status {
+	return []outbox.Status{outbox.Delivered, outbox.Sent, outbox.Undelivered, outbox.Failed, outbox.Held, outbox.Pending}
+}
+
+// Paused reports whether the page refreshes itself without a script.
+func (v *pageView) Paused() bool { return v.query.Get("paused") != "" }
+
+// Link returns the page with one part of its query changed, from the newest on.
+func (v *pageView) Link(name, value string) string {
+	query := maps.Clone(v.query)
+	query.Del("alerts")
+	query.Del("events")
+	query.Set(name, value)
+	return "?" + query.Encode()
+}
+
+// Position writes p as a link names it, and "" for none.
+func (v *pageView) Position(p outbox.Position) string {
+	if p.At.IsZero() {
+		return ""
+	}
+	return fmt.Sprint(p.At.UnixMilli(), "~", p.ID)
+}
+
+// parsePosition returns the position that a link names, and zero for none.
+func parsePosition(s string) outbox.Position {
+	at, id, _ := strings.Cut(s, "~")
+	millis, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return outbox.Position{}
+	}
+	return outbox.Position{At: time.UnixMilli(millis), ID: id}
+}
+
+// trouble is why the page is degraded.
+type trouble struct {
+	What string
+	Why  reason // empty, or what Twilio said
+}
+
+// troubles says which phones get nothing, and which SMS of the last day were lost.
+func troubles(h outbox.History) []trouble {
+	var all []trouble
+	told := make(map[string]string)
+	for _, p := range h.Phones {
+		if p.GetsNothing() {
+			told[p.To] = p.Error
+			all = append(all, trouble{phone(p.To) + " gets nothing: its last SMS, of " + short(p.Lost) + ", was lost", reason(p.Error)})
+		}
+	}
+	for _, l := range h.Losses {
+		if why, ok := told[l.To]; !ok || why != l.Error {
+			all = append(all, trouble{fmt.Sprintf("%s: %d SMS %s in the last day", phone(l.To), l.N, l.Status), reason(l.Error)})
+		}
+	}
+	return all
+}
+
+// reason is the error of an SMS: Twilio's code, or what went wrong.
+type reason string
+
+var codePattern = regexp.MustCompile(`^[0-9]{3,6}$`)
+
+// Code returns Twilio's code, or "".
+func (r reason) Code() string { return codePattern.FindString(string(r)) }
+
+// Name returns the short name of the code.
+func (r reason) Name() string { return alert.Event{Code: r.Code()}.Name() }
+
+// Remedy says what to do about the code.
+func (r reason) Remedy() string {
+	if remedy := alert.Remedy(r.Code()); !strings.HasPrefix(remedy, "see http") {
+		return remedy
+	}
+	return "see its page"
+}
+
+// alertRow is an alert and the SMS that told it.
+type alertRow struct {
+	outbox.PastSMS // the first of them
+	SMS            []outbox.PastSMS
+}
+
+// alertRows returns the alerts that all tell of, rows of them at most, and the
+// position of older ones. Where all reaches its limit, the last may lack phones.
+func alertRows(all []outbox.PastSMS, rows, limit int) ([]alertRow, outbox.Position) {
+	var alerts []alertRow
+	for _, s := range all {
+		last := len(alerts) - 1
+		if last < 0 || alerts[last].Event.ID != s.Event.ID || !alerts[last].Created.Equal(s.Created) {
+			alerts = append(alerts, alertRow{PastSMS: s})
+			last++
+		}
+		alerts[last].SMS = append(alerts[last].SMS, s)
+	}
+	for _, a := range alerts {
+		slices.SortFunc(a.SMS, func(a, b outbox.PastSMS) int { return strings.Compare(a.To, b.To) })
+	}
+	if len(all) == limit {
+		rows = min(rows, max(len(alerts)-1, 1))
+	}
+	if len(alerts) <= rows {
+		return alerts, outbox.Position{}
+	}
+	last := alerts[rows-1]
+	return alerts[:rows], outbox.Position{At: last.Created, ID: last.Event.ID}
+}
+
+// codeGroup is the events of a code, the newest first.
+type codeGroup struct {
+	Events  []outbox.PastEvent
+	Alerted int // how many of them made phones ring
+}
+
+// codeGroups folds the newest events of the same code, the first codes of them,
+// and returns the position from which to show more: of all, where codes are missing.
+func codeGroups(all []outbox.PastEvent, codes int, older outbox.Position) ([]codeGroup, outbox.Position) {
+	if len(all) > longEvents {
+		all, older = all[:longEvents], outbox.Position{At: all[longEvents-1].Received, ID: all[longEvents-1].ID}
+	}
+	var groups []codeGroup
+	for _, e := range all {
+		at := slices.IndexFunc(groups, func(g codeGroup) bool { return g.Events[0].Code == e.Code })
+		if at < 0 && len(groups) == codes {
+			older = outbox.Position{At: all[0].Received.Add(time.Millisecond)}
+			continue
+		}
+		if at < 0 {
+			at = len(groups)
+			groups = append(groups, codeGroup{})
+		}
+		groups[at].Events = append(groups[at].Events, e)
+		if e.Alerted() {
+			groups[at].Alerted++
+		}
+	}
+	return groups, older
+}
+
+// triggerRow is a trigger and how far its counters are.
+type triggerRow struct {
+	Text      string
+	Never     bool
+	Standings []alert.Standing
+	More      int // counters that are not shown
+}
+
+// newTriggerRows returns how far the counters of each trigger are.
+func newTriggerRows(triggers alert.Triggers, tallies map[alert.Counter]alert.Tally, now time.Time) []triggerRow {
+	rows := make([]triggerRow, len(triggers.Rules))
+	for i, trigger := range triggers.Rules {
+		standings := triggers.Standings(trigger, tallies, now)
+		shown := min(len(standings), triggerCodes)
+		rows[i] = triggerRow{trigger.String(), trigger.Every == 0 && len(trigger.At) == 0, standings[:shown], len(standings) - shown}
+		if rows[i].Never {
+			rows[i].Text = strings.Join(trigger.Subjects, ",") + " never"
+		}
+	}
+	return rows
+}
+
+// pageFuncs are what the template writes values with.
+var pageFuncs = template.FuncMap{
+	"console": console,
+	"outcome": outcome,
+	"phone":   phone,
+	"short":   short,
+	"reason":  func(s string) reason { return reason(s) },
+}
+
+// short writes a time with its zone, and with its date if that was not today.
+func short(t time.Time) string {
+	if alert.Daily.Start(t).Equal(alert.Daily.Start(time.Now())) {
+		return t.UTC().Format("15:04 UTC")
+	}
+	return t.UTC().Format("Jan 2 15:04 UTC")
+}
+
+// phone hides a phone number except its end.
+func phone(number string) string {
+	return strings.ReplaceAll(alert.Mask(number), "...", "…")
+}
+
+var loggedSID = regexp.MustCompile(`^(CA|SM|MM)[0-9a-f]{32}$`)
+
+// console returns the address in Twilio's Console of what a SID names, or "".
+func console(sid string) string {
+	switch {
+	case !loggedSID.MatchString(sid):
+		return alert.Event{ID: sid}.ConsoleLink()
+	case sid[:2] == "CA":
+		return "https://www.twilio.com/console/voice/calls/logs/" + sid
+	}
+	return "https://www.twilio.com/console/sms/logs/" + sid
+}
+
+// outcome says what became of an SMS.
+func outcome(s outbox.PastSMS) string {
+	switch {
+	case s.Status == outbox.Pending && s.Attempts == 0:
+		return "waits to be sent"
+	case s.Status == outbox.Pending:
+		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, short(s.Next))
+	case s.Status == outbox.Sending && !s.DoubtSince.IsZero():
+		return "perhaps accepted: asks Twilio’s log before it tries again"
+	case s.Status == outbox.Sending:
+		return "on its way to Twilio"
+	case s.Status == outbox.Sent:
+		return "accepted by Twilio"
+	case s.Status == outbox.Held && s.Due:
+		return "held back by SMS_PER_HOUR, its summary is due at " + short(s.Summary)
+	case s.Status == outbox.Held && !s.Summary.IsZero():
+		return "held back by SMS_PER_HOUR, told in the summary of " + short(s.Summary)
+	case s.Status == outbox.Held:
+		return "held back by SMS_PER_HOUR, told in a summary"
+	case s.Status == outbox.Failed:
+		return "not accepted by Twilio, given up"
+	case s.Status == outbox.Undelivered:
+		return "did not reach the phone"
+	}
+	return "reached the phone"
+}
