@@ -161,7 +161,7 @@ func parseTime(s string) time.Time {
 // two letters, then letters and digits, 34 in all at most.
 func parseSID(s string) string {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	if len(s) < 3 || len(s) > 34 || strings.Trim(s[:2], letters) != "" || strings.Trim(s, letters+"0123456789") != "" {
+	if len(s) < 3 || len(s) > 34 || strings.TrimLeft(s[:2], letters) != "" || strings.TrimLeft(s, letters+"0123456789") != "" {
 		return ""
 	}
 	return s
@@ -225,18 +225,10 @@ func withoutLinks(s string) string {
 // space in an SMS.
 func clean(s string, limit int) string {
 	s = s[:min(len(s), 4*limit)] // a character has at most four bytes
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsControl(r):
-			return ' '
-		case r == utf8.RuneError:
-			return '?'
-		case r > unicode.MaxASCII && unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d':
-			return -1
-		}
-		return r
-	}, norm.NFC.String(s))
-	s = norm.NFC.String(strings.Join(strings.Fields(s), " "))
+	if !isPlain(s) {
+		s = norm.NFC.String(strings.Map(visible, norm.NFC.String(s)))
+	}
+	s = strings.Join(strings.Fields(s), " ")
 	n := 0
 	for i := range s {
 		if n++; n > limit {
@@ -244,4 +236,17 @@ func clean(s string, limit int) string {
 		}
 	}
 	return s
+}
+
+// visible returns what clean makes of a character, -1 for nothing.
+func visible(r rune) rune {
+	switch {
+	case unicode.IsControl(r):
+		return ' '
+	case r == utf8.RuneError:
+		return '?'
+	case r > unicode.MaxASCII && unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d':
+		return -1
+	}
+	return r
 }

@@ -136,7 +136,7 @@ func readBatch(body []byte) ([]json.RawMessage, error) {
 
 // parseObject reads one JSON object: a CloudEvent or an Alarm.
 func parseObject(body []byte, token string) (Event, error) {
-	var object map[string]json.RawMessage
+	var object map[string]text
 	if err := json.Unmarshal(body, &object); err != nil {
 		if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return Event{}, fmt.Errorf("expected a JSON object, got %s", wrongType.Value)
@@ -149,7 +149,7 @@ func parseObject(body []byte, token string) (Event, error) {
 	if _, ok := object["specversion"]; ok {
 		return parseCloudEvent(body)
 	}
-	return parseAlarm(func(key string) string { return string(textOf(object[key])) }, token)
+	return parseAlarm(func(key string) string { return string(object[key]) }, token)
 }
 
 // parseAlarm reads the ten keys of App Monitor triggers and Alarms. Sources:
@@ -195,30 +195,20 @@ func requestID(token string) string {
 type text string
 
 func (t *text) UnmarshalJSON(data []byte) error {
-	if s := strings.TrimSpace(string(textOf(data))); s != "" { // a null msg must not wipe out the Msg before it
+	s := string(data)
+	switch s[0] {
+	case '"':
+		s = s[1 : len(s)-1]
+		if !isPlain(s) { // or nothing is escaped, as in most
+			json.Unmarshal(data, &s)
+		}
+	case '{', '[', 'n':
+		return nil
+	}
+	if s = strings.TrimSpace(s); s != "" { // an empty msg must not wipe out the Msg before it
 		*t = text(s)
 	}
 	return nil
-}
-
-func textOf(data []byte) text {
-	if len(data) == 0 {
-		return ""
-	}
-	switch data[0] {
-	case '"':
-		s := string(data[1 : len(data)-1])
-		if isPlain(s) { // nothing to unescape, as in most
-			return text(s)
-		}
-		if json.Unmarshal(data, &s) != nil {
-			return ""
-		}
-		return text(s)
-	case '{', '[', 'n':
-		return ""
-	}
-	return text(data)
 }
 
 // decode decodes a JSON object. A value of an unexpected type, such as null
@@ -347,7 +337,9 @@ func parseCloudEvent(body []byte) (Event, error) {
 	if id == "" {
 		return Event{}, errors.New("the CloudEvent has neither data.sid nor id")
 	}
-	payload, ok := parseDetails(string(cmp.Or(textOf(data.Payload), text(data.Payload))))
+	var inner text
+	json.Unmarshal(data.Payload, &inner) // fails where there is none
+	payload, ok := parseDetails(string(cmp.Or(inner, text(data.Payload))))
 	if !ok {
 		payload = details{} // the text of a log line: the code's name says more
 	}

@@ -12,8 +12,8 @@ const minNumber = 7
 // HideNumbers returns s with "(number)" for every run of digits that could be a
 // phone number: 7 or more, with the usual separators between them, encoded or
 // in other scripts too. SIDs, dates, times, IP addresses and Twilio's error
-// codes stay. Use it for strangers' words, and for errors,
-// that go into an SMS, a log or the database.
+// codes stay. Use it for strangers' words, and for errors, that go into an SMS, a
+// log or the database.
 func HideNumbers(s string) string {
 	if fewDigits(s) {
 		return s
@@ -38,9 +38,10 @@ func fewDigits(s string) bool {
 const (
 	percent   = `%(?:25)*`
 	digit     = `(?:[\p{Nd}\p{No}]|` + percent + `3[0-9])`
-	separator = `(?:[-+() ./_~\t\r\n·•‧∙．／（）＋＿～−\p{Pd}\p{Zs}\p{Cf}\p{M}]|` + percent + `(?:0[9AaDd]|2[089BbDdEeFf]|5[Ff]|7[Ee]|[89A-Fa-f][0-9A-Fa-f]))`
-	opener    = `(?:[+(＋（]|` + percent + `2[8Bb])` // a separator that a number may begin with
-	run       = opener + `{0,4}` + digit + `(?:` + separator + `{0,4}` + digit + `)*\)?`
+	separator = `(?:[-+() ./_~\t\r\n·•‧∙．／（）＋＿～−\p{Pd}\p{Zs}\p{Cf}\p{M}]|` +
+		percent + `(?:0[9AaDd]|2[089BbDdEeFf]|5[Ff]|7[Ee]|[89A-Fa-f][0-9A-Fa-f]))`
+	opener = `(?:[+(＋（]|` + percent + `2[8Bb])` // a separator that a number may begin with
+	run    = opener + `{0,4}` + digit + `(?:` + separator + `{0,4}` + digit + `)*\)?`
 )
 
 // What has as many digits and is no number: a SID that stands alone, and the
@@ -79,8 +80,8 @@ var dates = regexp.MustCompile(`(?:19|20)\d\d[-./](?:1[0-2]|0?[1-9])[-./](?:3[01
 	`(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)[.]){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)`)
 
 // standsAlone reports whether s[start:end] is not a part of something longer: of
-// more digits, or with the same separator, as 1.2.3.4 is in 1.2.3.4.5, or with %
-// before it.
+// more digits, or with the same separator, as 1.2.3.4 is in 1.2.3.4.5. Behind a %
+// its first digits may be an encoded character.
 func standsAlone(s string, start, end int) bool {
 	mark := s[start+strings.IndexAny(s[start:end], "-./")]
 	longer := func(c byte) bool { return '0' <= c && c <= '9' || c == mark || c == '+' }

@@ -57,10 +57,7 @@ func (e *SendError) Unwrap() error { return e.Err }
 
 // Mask returns a phone number with all but its last four digits hidden, for
 // logs and pages.
-func Mask(number string) string {
-	shown := max(len(number)-4, 0)
-	return "..." + number[shown:]
-}
+func Mask(number string) string { return "..." + number[max(len(number)-4, 0):] }
 
 // Report is what a status callback of Twilio says of an SMS.
 type Report struct {

@@ -345,12 +345,7 @@ func (t Trigger) reason(e Event, n int64) string {
 }
 
 // label names the event in a reason.
-func (e Event) label() string {
-	if e.Code == "" {
-		return "event without a code"
-	}
-	return e.Code
-}
+func (e Event) label() string { return cmp.Or(e.Code, "event without a code") }
 
 // Ordinal writes 1 as 1st, 12 as 12th.
 func Ordinal(n int64) string {

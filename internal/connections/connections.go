@@ -12,18 +12,14 @@ import (
 	"time"
 )
 
-// most is how many connections a server has at most, if as many files may be
-// open: each may hold some 70 KB.
-const most = 1000
-
 // leastWait is how long a new connection has to send its request, however many
 // come after it.
 const leastWait = 100 * time.Millisecond
 
 // Most returns how many connections each of two servers should have at most: a
-// third of the files that this process may open, and no more than 1000. Other
-// files are open as well.
-func Most() int { return min(most, openFiles()/3) }
+// third of the files that this process may open, because other files are open as
+// well, and no more than 1000, because each may hold some 70 KB.
+func Most() int { return min(1000, openFiles()/3) }
 
 // limit makes room for new connections. A connection waits while the server
 // waits for its client: for a request, its body, or the close.

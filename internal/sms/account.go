@@ -131,12 +131,12 @@ type Number struct {
 
 // Number looks for a number, in E.164 or a short code, among the account's.
 func (t *Twilio) Number(ctx context.Context, number string) (Number, error) {
+	list, filter := "IncomingPhoneNumbers", "PhoneNumber"
 	if !strings.HasPrefix(number, "+") {
-		r, err := t.recordOf(ctx, "SMS/ShortCodes", "ShortCode", number)
-		return Number{Owned: r != nil, Texts: r != nil}, err
+		list, filter = "SMS/ShortCodes", "ShortCode"
 	}
-	r, err := t.recordOf(ctx, "IncomingPhoneNumbers", "PhoneNumber", number)
-	return Number{Owned: r != nil, Texts: r != nil && r.Capabilities.SMS}, err
+	r, err := t.recordOf(ctx, list, filter, number)
+	return Number{Owned: r != nil, Texts: r != nil && (r.ShortCode != "" || r.Capabilities.SMS)}, err
 }
 
 // Verified reports whether a trial account may text a number.

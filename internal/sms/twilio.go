@@ -124,9 +124,7 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 // create asks Twilio to send the SMS, once.
 func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, *alert.SendError) {
 	handler, call := t.request(ctx)
-	params := new(api.CreateMessageParams)
-	params.SetTo(sms.To)
-	params.SetBody(sms.Body)
+	params := &api.CreateMessageParams{To: &sms.To, Body: &sms.Body}
 	if strings.HasPrefix(t.from, "MG") {
 		params.SetMessagingServiceSid(t.from)
 	} else {
