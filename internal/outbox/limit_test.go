@@ -132,11 +132,11 @@ func TestHour(t *testing.T) {
 		twilio := new(phones)
 		send := func() { // by a worker that rests most of the time, as does the test
 			stop := work(box, twilio)
-			time.Sleep(5 * time.Second)
+			time.Sleep(3 * time.Second)
 			stop()
 		}
 		random := rand.New(rand.NewPCG(3, 4))
-		const alerts = 60
+		const alerts = 40
 		for i := range alerts {
 			record(t, box, event(fmt.Sprint("NO", i), "11200"))
 			send()

@@ -248,6 +248,7 @@ func TestEventWaitsForAnHourAtMost(t *testing.T) {
 		s.tried()
 		s.want(s.record(about("NO2", "30003", "SMffffffffffffffffffffffffffffffff")), waits)
 		s.elapse(30 * time.Minute)
+		s.elapse(3 * time.Second)
 		if n := s.count("waiting"); n != 1 {
 			s.Fatalf("%d events wait after half an hour, want 1", n)
 		}

@@ -130,7 +130,13 @@ func filled(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recordAtOnce(t, box, 300)
+	var events []alert.Event
+	for i := range 300 {
+		events = append(events, event(fmt.Sprint("NO", i), "11200"))
+	}
+	if _, err := box.Record(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
 	if err := box.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -109,12 +109,13 @@ func (s *store) want(got []string, want ...string) {
 // elapse lets time pass.
 func (s *store) elapse(d time.Duration) {
 	s.Helper()
-	if s.stop != nil && (!s.bubble || d > time.Minute) {
+	long := s.bubble && d > time.Minute
+	if s.stop != nil && (!s.bubble || long) {
 		s.rest() // settles what is in flight, and looks for nothing meanwhile
 		defer s.work()
 	}
-	if s.bubble && d > time.Hour && s.box != nil {
-		s.box.Close() // each second that an idle outbox lives costs time
+	if long && s.box != nil {
+		s.box.Close() // each second that an outbox is open takes time, too
 		defer s.open()
 	}
 	if s.bubble {
