@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"testing"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 	if hasRaceDetector() {
 		flag.Set("test.parallel", "8")
 	}
+	// A POST on a connection that the server closes at that moment, after 30 s of
+	// rest, is not sent again.
+	http.DefaultTransport.(*http.Transport).IdleConnTimeout = 10 * time.Second
 	code, err := testProgram(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
