@@ -7,6 +7,7 @@
 package alert
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
@@ -106,13 +107,10 @@ func (e Event) Name() string { return codeName(e.Code) }
 // Error") does not say which error it was, so Summary adds the name of the code.
 func (e Event) Summary() string {
 	name := e.Name()
-	switch {
-	case e.Description == "":
-		return name
-	case e.Kind == Alarm && name != "" && e.CountsEverything():
+	if e.Kind == Alarm && e.Description != "" && name != "" && e.CountsEverything() {
 		return e.Description + ": " + name
 	}
-	return e.Description
+	return cmp.Or(e.Description, name)
 }
 
 // parseCode returns s if it can be an error code, and "" otherwise. Twilio's
