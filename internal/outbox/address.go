@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -48,9 +49,12 @@ func postgresConfig(address string) (*pgx.ConnConfig, error) {
 	if err == nil {
 		return config, nil
 	}
-	_, query, _ := strings.Cut(place, "?")
-	for parameter := range strings.SplitSeq(query, "&") {
-		if _, err := pgx.ParseConfig("postgres://localhost/?" + parameter); parameter != "" && err != nil {
+	path, query, _ := strings.Cut(place, "?")
+	base := strings.TrimSuffix(address, place) + path
+	parameters := strings.Split(query, "&")
+	for i, parameter := range parameters {
+		others := slices.Delete(slices.Clone(parameters), i, i+1)
+		if _, err := pgx.ParseConfig(base + "?" + strings.Join(others, "&")); err == nil {
 			name, _, _ := strings.Cut(parameter, "=")
 			return nil, fmt.Errorf("pgx cannot use the value of %s in DATABASE_URL: write one that Postgres knows, such as sslmode=require, or take the parameter out", name)
 		}
