@@ -69,6 +69,7 @@ func run(t *testing.T, handler http.HandlerFunc, requests func(http.Handler)) (l
 		var buffer bytes.Buffer
 		requests(New(handler, func(string, int) {}, slog.New(slog.NewTextHandler(&buffer, nil))))
 		time.Sleep(2 * time.Second)
+		synctest.Wait() // for what logs meanwhile
 		log = buffer.String()
 	})
 	return log
