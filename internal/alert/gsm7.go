@@ -139,6 +139,17 @@ type encoding struct {
 // account: 38 septets. Source: https://www.twilio.com/docs/usage/tutorials/how-to-use-your-free-trial-account.
 const TrialPrefix = "Sent from your Twilio trial account - "
 
+// FitTrial cuts the text of an SMS so that it fits in one segment behind
+// TrialPrefix. The link at its end stays whole.
+func FitTrial(body string) string {
+	enc := gsm7(oneSegment - len(TrialPrefix))
+	head, link := body, ""
+	if at := strings.LastIndex(body, " https://"); at >= 0 {
+		head, link = body[:at], body[at:]
+	}
+	return enc.cut(fold(head), enc.limit-enc.size(link)) + link
+}
+
 // Limits: https://www.twilio.com/docs/glossary/what-sms-character-limit.
 const (
 	oneSegment = 160    // septets of GSM-7 in an SMS of one segment

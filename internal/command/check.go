@@ -272,6 +272,9 @@ func (c *checker) send(ctx context.Context, wait time.Duration) {
 		}
 		c.report("SMS to "+alert.Mask(to), errs[i])
 	}
+	if c.twilio.CallbackRefused() {
+		c.report("status callback", warning("whether alerts arrive stays unknown: "+alert.Advice("21609")))
+	}
 }
 
 // delivery waits until an SMS is delivered.

@@ -59,8 +59,8 @@ func New() *Metrics {
 	for _, kind := range []string{string(alert.Alarm), string(alert.Debugger), string(alert.Stream), StatusCallback} {
 		m.webhooks(kind, http.StatusOK)
 	}
-	for status := range outcomes {
-		if status != http.StatusOK {
+	for status, outcome := range outcomes {
+		if outcome != outcomes[http.StatusOK] {
 			m.webhooks(Unread, status)
 		}
 	}
@@ -73,6 +73,7 @@ func New() *Metrics {
 // outcomes names the answers to webhooks.
 var outcomes = map[int]string{
 	http.StatusOK:                    "recorded",
+	http.StatusNoContent:             "recorded",
 	http.StatusBadRequest:            "unreadable",
 	http.StatusForbidden:             "forbidden",
 	http.StatusRequestEntityTooLarge: "too_large",

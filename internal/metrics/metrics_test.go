@@ -41,6 +41,7 @@ func TestMetrics(t *testing.T) {
 	m.Webhook("debugger", 200)
 	m.Webhook(Unread, 403)
 	m.Webhook(Unread, 499)
+	m.Webhook(StatusCallback, 204)
 	m.Recorded(alert.Event{Code: "11200", Level: alert.Error}, outbox.Result{})
 	m.Recorded(alert.Event{Level: alert.Warning}, outbox.Result{})
 	m.Settled(outbox.Sent, "", 3*time.Second)
@@ -55,6 +56,7 @@ func TestMetrics(t *testing.T) {
 		`webhooks_total{kind="unread",outcome="forbidden"} 1`,
 		`webhooks_total{kind="unread",outcome="other"} 1`,
 		`webhooks_total{kind="alarm",outcome="recorded"} 0`,
+		`webhooks_total{kind="status",outcome="recorded"} 1`,
 		`events_total{code="11200",level="error"} 1`,
 		`events_total{code="none",level="warning"} 1`,
 		`send_attempts_total{outcome="accepted",error_code="none"} 1`,

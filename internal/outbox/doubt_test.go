@@ -176,6 +176,22 @@ func TestProcessNeverClaimsWhatItIsSending(t *testing.T) {
 }
 
 // TestClockThatJumpsBackMakesNothingWait longer than it would.
+func TestClockThatJumpsBackMakesNoEventWait(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* every 1")
+		s.phones.Lag = 5 * time.Minute
+		s.phones.Fault = func(n int, _ alert.SMS) (bool, error) { return n > 1, errorUnless(n > 1, errInDoubt) }
+		s.work()
+		s.record(event("NO1", "11200"))
+		s.tried()
+		s.want(s.record(about("NO2", "30003", "SM99999999999999999999999999999999")), waits)
+		s.exec(fmt.Sprintf("UPDATE waiting SET since = since + %d", 9*3600*1000))
+		s.elapse(30 * time.Second)
+		s.eventually("it is decided", func() bool { return s.count("waiting") == 0 })
+		s.texted(2)
+	})
+}
+
 func TestClockThatJumpsBackMakesNothingWait(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.options.PerHour = 2

@@ -197,8 +197,9 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 	}
 }
 
-// loadWaiting adds the events whose wait is over. All of those that wait are
-// about an SMS of which an attempt began before they came.
+// loadWaiting adds the events whose wait is over. All of those that wait may be
+// about an SMS whose attempt began before they came. The wait of an event of the
+// future is over: a clock was ahead.
 func (r *recording) loadWaiting(ctx context.Context, tx *sql.Tx, skipLocked string) error {
 	var first time.Time // the oldest attempt whose SID is not known
 	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MIN(COALESCE(NULLIF(doubt_since, 0), attempt_at)), 0) FROM sms WHERE status = 'sending'`).Scan(at(&first)); err != nil {
@@ -209,13 +210,13 @@ func (r *recording) loadWaiting(ctx context.Context, tx *sql.Tx, skipLocked stri
 		until = over
 	}
 	if first.IsZero() {
-		until = r.now.Add(clockSkew)
+		until = r.now.AddDate(100, 0, 0) // all
 	}
 	if skipLocked != "" {
 		skipLocked = "FOR UPDATE OF waiting SKIP LOCKED"
 	}
 	all, err := selectAll(ctx, tx, (*undecided).columns, `SELECT delivery, since, id, happened, kind, account, code, level, description, resource
-		FROM waiting JOIN events ON events.id = waiting.event WHERE since < $1 ORDER BY since, delivery, event LIMIT 500 `+skipLocked, millis(until))
+		FROM waiting JOIN events ON events.id = waiting.event WHERE since < $1 OR since > $2 ORDER BY since, delivery, event LIMIT 500 `+skipLocked, millis(until), millis(r.now.Add(lease)))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package outbox_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -294,12 +295,41 @@ func TestEveryCopyOfAnSMSIsOurs(t *testing.T) {
 			}
 		}
 		s.want(s.record(about("NO2", "30003", copied)), "an SMS of our own")
+		const other = "SMdddddddddddddddddddddddddddddddd" // Twilio may say more than it does today
+		if _, err := s.box.Deliver(s.Context(), alert.Report{ID: id, SID: other, Status: "partially_delivered"}); err != nil {
+			s.Fatal(err)
+		}
+		s.want(s.record(about("NO3", "30003", other)), "an SMS of our own")
 		s.stands(1, outbox.Sent)
 		s.texted(1)
 	})
 }
 
 // TestAlarmThatCountsOurFailedSMS tells of nothing else.
+// TestAlarmWhileTwilioRefusesUs: attempts that Twilio does not log as errors are
+// in no Alarm's count, so they must not silence one.
+func TestAlarmWhileTwilioRefusesUs(t *testing.T) {
+	for _, refusal := range []*alert.SendError{
+		{Outcome: alert.Blocked, Code: "20003", Err: errors.New("rotated")},
+		{Outcome: alert.NotAccepted, Code: "20429", Err: errors.New("busy")},
+	} {
+		t.Run(refusal.Code, func(t *testing.T) {
+			eachEngine(t, func(s *store) {
+				s.open()
+				s.phones.Fault = func(int, alert.SMS) (bool, error) { return false, refusal }
+				s.work()
+				s.record(event("NO1", "11200"))
+				for n := range 3 {
+					s.eventually("another attempt", func() bool { return s.phones.Attempts() > n })
+					s.settled()
+					s.elapse(time.Minute)
+				}
+				s.want(s.record(alert.Event{Kind: alert.Alarm, Code: "12100", Count: 1, Period: "ONE_DAY", Description: "Any Warning or Error", Level: alert.Error}), "alert")
+			})
+		})
+	}
+}
+
 func TestAlarmThatCountsOurFailedSMS(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.options.Account = account

@@ -118,11 +118,15 @@ func drop(entries []*entry) {
 	}
 }
 
-// happened returns when e happened. Twilio delivers for four hours at most: an
-// event that says it is older than news, or of the future, has a wrong date, and
-// happened now. Only events from Twilio's error log may be older.
+// longestDelivery is how late Twilio may deliver an event: Event Streams try for
+// four hours. Source: https://www.twilio.com/docs/events/event-delivery-retries-and-event-duplication.
+const longestDelivery = 5 * time.Hour
+
+// happened returns when e happened. An event that says it is older than news and
+// than any delivery, or of the future, has a wrong date, and happened now. Only
+// events from Twilio's error log may be older.
 func (r *recording) happened(e alert.Event) time.Time {
-	old := r.now.Sub(e.Time) > r.options.GiveUpAfter && e.Kind != alert.ErrorLog
+	old := r.now.Sub(e.Time) > max(r.options.GiveUpAfter, longestDelivery) && e.Kind != alert.ErrorLog
 	if e.Time.IsZero() || e.Time.After(r.now) || old {
 		return r.now
 	}

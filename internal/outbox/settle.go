@@ -82,7 +82,7 @@ func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendE
 		}
 		n, err := done.RowsAffected()
 		news = n > 0
-		if err != nil || failure.Code == "" {
+		if err != nil || !logged(failure) {
 			return err
 		}
 		return insertFailure(ctx, tx, fmt.Sprintf("%s %d", c.ID, c.attempts), failure.Code, now)
@@ -91,6 +91,13 @@ func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendE
 		return "", err
 	}
 	return status, nil
+}
+
+// logged reports whether Twilio logs a refusal as an error of the account, which
+// an Alarm then counts: not limits, and not what was never let in (20xxx).
+func logged(failure *alert.SendError) bool {
+	refused := failure.Outcome == alert.Refused || failure.Outcome == alert.Blocked
+	return refused && failure.Code != "" && !strings.HasPrefix(failure.Code, "20")
 }
 
 // oneLine makes an error fit for a column: Postgres refuses NUL and broken
@@ -125,7 +132,7 @@ var reported = map[string]Status{
 func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 	status, ok := reported[r.Status]
 	if !ok {
-		return false, nil
+		status = Sent // new words of Twilio's: it has the SMS
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()

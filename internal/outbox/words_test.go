@@ -128,3 +128,16 @@ func TestSummaryOfAnotherDaySaysItsDate(t *testing.T) {
 		})
 	}
 }
+
+// TestErrorThatIsNoNewsByAShortGiveUpAfter: Event Streams deliver for four hours.
+func TestErrorThatIsNoNewsByAShortGiveUpAfter(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.options.GiveUpAfter = time.Hour
+		s.openAlerting("* every 1")
+		late := event("NO1", "11200")
+		late.Time = time.Now().Add(-3 * time.Hour)
+		if got := s.record(late)[0]; !strings.HasPrefix(got, "too old to alert: it happened at ") {
+			s.Errorf("got %q", got)
+		}
+	})
+}

@@ -79,12 +79,12 @@ func (t *Twilio) AccountState(ctx context.Context) (AccountState, error) {
 }
 
 // IsTrial reports whether the account is a trial. While Twilio cannot be reached
-// it asks again, for some minutes.
+// it asks again, until ctx ends.
 func (t *Twilio) IsTrial(ctx context.Context) (bool, error) {
-	for pause := time.Second; ; pause *= 2 {
+	for pause := time.Second; ; pause = min(2*pause, 5*time.Minute) {
 		state, err := t.AccountState(ctx)
 		failure, ok := errors.AsType[*alert.SendError](err)
-		if err == nil || ok && failure.Outcome == alert.Blocked || pause > 3*time.Minute {
+		if err == nil || ok && failure.Outcome == alert.Blocked {
 			return state.Trial(), err
 		}
 		select {

@@ -90,12 +90,20 @@ func (t *Twilio) request(ctx context.Context) (*client.RequestHandler, *call) {
 	return &client.RequestHandler{Client: twilio, Region: t.account.Region, Edge: t.account.Edge}, c
 }
 
+// Twilio's error codes that are not the end of an SMS.
+const (
+	callbackRefused = "21609"
+	tooLongForTrial = "30044"
+)
+
+// CallbackRefused reports whether Twilio has refused the status callback.
+func (t *Twilio) CallbackRefused() bool { return t.noCallback.Load() }
+
 // Send sends the SMS and returns its SID. When an earlier attempt is in doubt
 // it first looks into Twilio's message log and returns the SID found there, and
 // sends nothing if it is only to look. When Twilio refuses the status callback,
-// Send sends the SMS without it: the alert is worth more than the report of its
-// delivery. Its errors are
-// *alert.SendError.
+// Send sends the SMS without it, and when the text is too long for a trial, with
+// less text: the alert is worth more. Its errors are *alert.SendError.
 func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	if !sms.DoubtSince.IsZero() {
 		sid, err := t.find(ctx, sms)
@@ -107,12 +115,15 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New("given up: Twilio's message log does not have it")}
 	}
 	sid, failure := t.create(ctx, sms)
-	const callbackRefused = "21609"
 	if failure != nil && failure.Code == callbackRefused && t.callback != "" {
 		if !t.noCallback.Swap(true) && t.Logger != nil {
 			t.Logger.Error("Twilio refuses the status callback: SMS go out without it, and whether they arrive stays unknown",
 				"callback", t.callback, "err", alert.Advice(callbackRefused))
 		}
+		sid, failure = t.create(ctx, sms)
+	}
+	if failure != nil && failure.Code == tooLongForTrial {
+		sms.Body = alert.FitTrial(sms.Body)
 		sid, failure = t.create(ctx, sms)
 	}
 	if failure != nil {
@@ -195,6 +206,10 @@ func (m loggedMessage) is(sms alert.SMS) bool {
 		return false
 	}
 	outbound := m.Direction == "" || strings.HasPrefix(m.Direction, "outbound")
-	body := strings.TrimPrefix(m.Body, alert.TrialPrefix)
-	return outbound && body != "" && (body == sms.Body || body == sms.Other)
+	texts := []string{sms.Body, sms.Other}
+	body, onTrial := strings.CutPrefix(m.Body, alert.TrialPrefix)
+	if onTrial {
+		texts = append(texts, alert.FitTrial(sms.Body), alert.FitTrial(sms.Other))
+	}
+	return outbound && body != "" && slices.Contains(texts, body)
 }
