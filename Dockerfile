@@ -24,7 +24,6 @@ LABEL org.opencontainers.image.title="twilio-error-sms" \
 ARG USER_ID=65532
 USER $USER_ID:$USER_ID
 WORKDIR /data
-VOLUME /data
 ENV ADDR=:8080 DATABASE_URL=sqlite:/data/alerts.db
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=6s --start-period=10s CMD ["/twilio-error-sms", "healthcheck"]

@@ -31,10 +31,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"twilio-error-sms/internal/admin"
+	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/catchup"
 	"twilio-error-sms/internal/command"
 	"twilio-error-sms/internal/config"
@@ -119,11 +121,8 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	logStart(logger, settings, publicListener.Addr())
 	worker := outbox.NewWorker(box, newSender(settings, logger, stdout))
 	reader := newReader(settings, box, logger)
-	health := func(ctx context.Context) outbox.Health {
-		health := box.Health(ctx)
-		health.Problem = cmp.Or(health.Problem, reader.Problem())
-		return health
-	}
+	var tokenRefused atomic.Value // why, in words
+	health := newHealth(box, reader, &tokenRefused)
 	public := newServer(NewHandler(settings, box, health, measured.Webhook, logger), logger)
 	operator := newServer(admin.New(settings, box, health, measured, logger), logger)
 	failed := make(chan error, 2)
@@ -139,7 +138,7 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 	tasks.Go(func() { worker.Run(background) })
 	tasks.Go(func() { reader.Run(background) })
 	tasks.Go(func() { purge(background, box, logger) })
-	tasks.Go(func() { fitTrial(background, settings, box, logger) })
+	tasks.Go(func() { learnAccount(background, settings, box, &tokenRefused, logger) })
 
 	select {
 	case <-ctx.Done():
@@ -158,6 +157,16 @@ func serve(ctx context.Context, getenv func(string) string, stdout, stderr io.Wr
 		logger.Warn("SMS in flight left for the next start")
 	}
 	return errors.Join(err, box.Close())
+}
+
+// newHealth returns the health of all parts together.
+func newHealth(box *outbox.Outbox, reader *catchup.Reader, tokenRefused *atomic.Value) func(context.Context) outbox.Health {
+	return func(ctx context.Context) outbox.Health {
+		health := box.Health(ctx)
+		refused, _ := tokenRefused.Load().(string)
+		health.Problem = cmp.Or(health.Problem, refused, reader.Problem())
+		return health
+	}
 }
 
 // logStart logs what runs, and the settings that may not be meant so.
@@ -223,13 +232,36 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	return server
 }
 
-// fitTrial learns from Twilio whether the account is a trial. The texts of a
-// trial's SMS must leave room for Twilio's words before them.
-func fitTrial(ctx context.Context, settings config.Config, box *outbox.Outbox, logger *slog.Logger) {
+// wrongToken is Twilio's error code for credentials that it does not know.
+const wrongToken = "20003"
+
+func refusesToken(err error) bool {
+	failure, ok := errors.AsType[*alert.SendError](err)
+	return ok && failure.Code == wrongToken
+}
+
+// learnAccount learns from Twilio whether the account is a trial: the texts of a
+// trial's SMS must leave room for Twilio's words before them. While Twilio refuses
+// the auth token it says so in tokenRefused, and asks again.
+func learnAccount(ctx context.Context, settings config.Config, box *outbox.Outbox, tokenRefused *atomic.Value, logger *slog.Logger) {
 	if settings.DryRun {
 		return
 	}
-	trial, err := sms.NewTwilio(settings.Account.WithToken(settings.AuthToken), "", "").IsTrial(ctx)
+	twilio := sms.NewTwilio(settings.Account.WithToken(settings.AuthToken), "", "")
+	trial, err := twilio.IsTrial(ctx)
+	for settings.AuthToken != "" && refusesToken(err) {
+		const problem = "Twilio refuses TWILIO_AUTH_TOKEN, so its webhooks are refused here"
+		if told := problem + ": " + alert.Advice(wrongToken); tokenRefused.Swap(told) != told {
+			logger.Error(problem, "err", alert.Advice(wrongToken))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+		}
+		trial, err = twilio.IsTrial(ctx)
+	}
+	tokenRefused.Store("")
 	switch {
 	case err != nil && ctx.Err() == nil:
 		logger.Info("whether the account is a trial is not known: texts leave no room for Twilio's words before them", "err", err)

@@ -75,3 +75,18 @@ func TestTrialIsLearned(t *testing.T) {
 		t.Errorf("got %v", lines)
 	}
 }
+
+// TestWrongTokenIsSaidAtOnce: with it every webhook of Twilio is refused, so no SMS
+// would ever tell.
+func TestWrongTokenIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, t.TempDir(), sending(twiliotest.New(t).URL, "TWILIO_AUTH_TOKEN=rotated")...)
+	within(t, "/healthz says what to do", func() bool {
+		status, health := get(t, p.URL+"/healthz")
+		return status == http.StatusServiceUnavailable && strings.Contains(health, "set TWILIO_AUTH_TOKEN")
+	})
+	if status, _ := get(t, p.URL+"/livez"); status != http.StatusOK {
+		t.Errorf("/livez: got %d, a restart does not fix it", status)
+	}
+	p.waitForLines(t, "Twilio refuses TWILIO_AUTH_TOKEN, so its webhooks are refused here", 1)
+}
