@@ -41,7 +41,7 @@ type pageView struct {
 
 	State                    string // healthy, degraded or problem
 	Troubles                 []trouble
-	Chart                    hourChart
+	Total, Most              int64 // errors of the last 24 hours, and of one of them
 	Triggers                 []triggerRow
 	Alerts                   []alertRow
 	Groups                   []codeGroup
@@ -87,7 +87,10 @@ func (v *pageView) arrange() {
 	}
 	v.Alerts, v.OlderAlerts = alertRows(v.SMS, alerts, v.Filter.Limit)
 	v.Groups, v.OlderEvents = codeGroups(v.Events, codes, v.Older)
-	v.Chart = newChart(v.Hours, v.Now)
+	for _, h := range v.Hours {
+		v.Total += h.N
+		v.Most = max(v.Most, h.N)
+	}
 	v.Triggers = newTriggerRows(v.Settings.Outbox.Triggers, v.Counts, v.Now)
 }
 

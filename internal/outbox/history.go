@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,10 @@ const (
 	// maxCounters is how many counters of a period the page reads at most: those
 	// with the highest alerts.
 	maxCounters = 1000
-	// maxHours is how many counters of the chart it reads at most: the newest.
+	// maxHours is how many counters of the chart it adds up at most: the newest.
 	maxHours = 20_000
+	// maxCodes is how many codes of the last 24 hours it lists.
+	maxCodes = 6
 )
 
 // Backlog is what waits.
@@ -69,22 +72,21 @@ func (p Position) before() (at int64, id string) {
 
 // History is what happened lately. Its texts came from outside.
 type History struct {
-	Hours   []HourCount   // of the last 24 hours, the running one included
-	Events  []PastEvent   // the newest first
-	Older   Position      // of further events, zero if there are none
-	SMS     []PastSMS     // the newest first, those of an event together
-	LastDay []StatusCount // SMS of the last 24 hours
-	Losses  []Loss        // SMS of the last 24 hours that did not reach their phones
-	Phones  []Phone       // the recipients
+	Hours   []HourCount       // the last 24, the running one included
+	Codes   []alert.CodeCount // the most frequent of these hours
+	Events  []PastEvent       // the newest first
+	Older   Position          // of further events, zero if there are none
+	SMS     []PastSMS         // the newest first, those of an event together
+	LastDay []StatusCount     // SMS of the last 24 hours
+	Losses  []Loss            // SMS of the last 24 hours that did not reach their phones
+	Phones  []Phone           // the recipients
 	// Counts are the counters of the running periods.
 	Counts map[alert.Counter]alert.Tally
 }
 
-// HourCount is how many errors of a code happened in the hour from Start, in one
-// account: to sum up accounts in the database would cost more.
+// HourCount is how many errors happened in the hour from Start.
 type HourCount struct {
 	Start time.Time
-	Code  string
 	N     int64
 }
 
@@ -140,7 +142,7 @@ func (p Phone) GetsNothing() bool {
 }
 
 // History returns what happened until now. Where the filter is for less than
-// everything, it has no Hours, LastDay and Counts. Its cost does not grow with the
+// everything, it has no Hours, Codes, LastDay and Counts. Its cost does not grow with the
 // history: every query follows an index.
 func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (History, error) {
 	h := History{Counts: make(map[alert.Counter]alert.Tally)}
@@ -160,7 +162,7 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	if filter != (Filter{Limit: filter.Limit}) {
 		return h, nil
 	}
-	if h.Hours, err = o.hours(ctx, now); err != nil {
+	if h.Hours, h.Codes, err = o.hours(ctx, now); err != nil {
 		return History{}, fmt.Errorf("reading errors by hour: %w", err)
 	}
 	if h.LastDay, err = o.lastDay(ctx, now); err != nil {
@@ -174,11 +176,31 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	return h, nil
 }
 
-const selectHours = `SELECT start, code, n FROM counts WHERE period = $1 AND start >= $2 ORDER BY start DESC LIMIT $3`
+const selectHours = `SELECT start, code, n FROM counts WHERE period = $1 AND start BETWEEN $2 AND $3 ORDER BY start DESC LIMIT $4`
 
-func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, error) {
+// hours returns the errors of each of the last 24 hours, and their most frequent
+// codes. To add them up in the database would cost more.
+func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, []alert.CodeCount, error) {
 	first := alert.Hourly.Start(now).Add(-23 * time.Hour)
-	return selectAll(ctx, o.db.reads, func(h *HourCount) []any { return []any{at(&h.Start), &h.Code, &h.N} }, selectHours, string(chartPeriod), millis(first), maxHours)
+	counts, err := selectAll(ctx, o.db.reads, func(c *count) []any { return []any{at(&c.Start), &c.Code, &c.N} },
+		selectHours, string(chartPeriod), millis(first), millis(now), maxHours)
+	var hours []HourCount
+	for i := range 24 {
+		hours = append(hours, HourCount{Start: first.Add(time.Duration(i) * time.Hour)})
+	}
+	totals := make(map[string]int64)
+	for _, c := range counts {
+		hours[c.Start.Sub(first)/time.Hour].N += c.N
+		totals[c.Code] += c.N
+	}
+	var codes []alert.CodeCount
+	for code, n := range totals {
+		codes = append(codes, alert.CodeCount{Code: code, Count: n})
+	}
+	slices.SortFunc(codes, func(a, b alert.CodeCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code))
+	})
+	return hours, codes[:min(len(codes), maxCodes)], err
 }
 
 // lookBack is among how many events those of a code are looked for at a time. An
