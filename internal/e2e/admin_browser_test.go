@@ -89,7 +89,7 @@ func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromed
 // seen is what a reader sees of the page.
 type seen struct {
 	Title, Icon, AsOf, State, Back, Health, Hours, Codes, Text string
-	Wide, Scroll, Tall, High                                   int64
+	Wide, Scroll, Tall, High, Bar                              int64
 }
 
 // readPage is the script that returns it.
@@ -106,6 +106,7 @@ const readPage = `({
 	wide: innerWidth,
 	scroll: document.documentElement.scrollWidth,
 	high: document.documentElement.scrollHeight,
+	bar: Math.round(Math.min(...[...document.querySelectorAll("#hours rect")].map(bar => bar.getBoundingClientRect().width))) || 0,
 	tall: Math.max(0, ...[...document.querySelectorAll("summary, dd, tr, #health")].map(row => row.offsetHeight)),
 })`
 
@@ -152,6 +153,9 @@ func TestPageInBrowser(t *testing.T) {
 		}
 		if !regexp.MustCompile(`^([1-9]\d* +){12}.*\n +\n(\d\d ?){24}$`).MatchString(page.Hours) {
 			t.Errorf("%s: the table of hours reads\n%s", l, page.Hours)
+		}
+		if page.Bar < 8 {
+			t.Errorf("%s: a bar is %d px wide", l, page.Bar)
 		}
 		for _, want := range []string{"13226 every 5 daily", "30003,30005 never", "…0002"} {
 			if !strings.Contains(page.Text, want) {
