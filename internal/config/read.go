@@ -91,7 +91,11 @@ func (r *reader) duration(name, fallback string, shortest time.Duration) time.Du
 	if err == nil && d >= shortest {
 		return d
 	}
-	r.expected(name, "a duration of at least "+short(shortest)+", in the units h, m and s (30 days are 720h)", text)
+	want := "a duration of at least " + short(shortest)
+	if err != nil {
+		want += " in the units h, m and s, such as 720h for 30 days"
+	}
+	r.expected(name, want, text)
 	d, _ = time.ParseDuration(fallback)
 	return max(d, shortest)
 }
