@@ -76,7 +76,7 @@ type History struct {
 	Codes   []alert.CodeCount // the most frequent of these hours
 	Events  []PastEvent       // the newest first
 	Older   Position          // of further events, zero if there are none
-	SMS     []PastSMS         // the newest first, those of an event together
+	SMS     []PastSMS         // the newest first, those of an event together, by phone
 	LastDay []StatusCount     // SMS of the last 24 hours
 	Losses  []Loss            // SMS of the last 24 hours that did not reach their phones
 	Phones  []Phone           // the recipients
@@ -262,7 +262,7 @@ func selectMessages(filter Filter) (query string, args []any) {
 			COALESCE(summary.created, 0), COALESCE(summary.status = 'held', FALSE), sms.event, COALESCE(received, 0), COALESCE(events.happened, 0), COALESCE(kind, ''),
 			COALESCE(account, ''), sms.code, COALESCE(level, ''), COALESCE(description, ''), COALESCE(resource, ''), COALESCE(decision, ''), COALESCE(decided, 0)
 		FROM sms LEFT JOIN events ON events.id = sms.event LEFT JOIN sms AS summary ON summary.id = sms.summary
-		WHERE sms.body <> '' AND sms.created <= $1 AND (sms.created < $1 OR sms.event < $2)` + condition + ` ORDER BY sms.created DESC, sms.event DESC LIMIT $3`, args
+		WHERE sms.body <> '' AND sms.created <= $1 AND (sms.created < $1 OR sms.event < $2)` + condition + ` ORDER BY sms.created DESC, sms.event DESC, sms.recipient LIMIT $3`, args
 }
 
 // messages returns the SMS of a filter.
