@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -275,19 +274,13 @@ func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]
 	if err != nil {
 		return nil, err
 	}
-	var rooms map[string]time.Time
+	rooms, err := o.rooms(ctx, now)
 	for i := range all {
-		if !all[i].Due {
-			continue
+		if all[i].Due {
+			all[i].Summary = cmp.Or(rooms[all[i].To], now)
 		}
-		if rooms == nil {
-			if rooms, err = o.rooms(ctx, now); err != nil {
-				return nil, err
-			}
-		}
-		all[i].Summary = cmp.Or(rooms[all[i].To], now)
 	}
-	return all, nil
+	return all, err
 }
 
 // rooms returns when the hour of a phone has room for one more SMS, by what the
@@ -310,41 +303,33 @@ func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time
 	return rooms, err
 }
 
-// selectPhones selects the last SMS of each outcome for n phones.
-func selectPhones(n int) string {
-	var values []string
-	for i := range n {
-		values = append(values, fmt.Sprintf("($%d)", i+1))
-	}
-	return `WITH phones (recipient) AS (VALUES ` + strings.Join(values, ", ") + `), outcomes (status) AS (VALUES ('sent'), ('delivered'), ('undelivered'), ('failed'))
-		SELECT phones.recipient, sms.status, sms.created, sms.error FROM phones CROSS JOIN outcomes JOIN sms ON sms.id = (
-			SELECT id FROM sms WHERE ` + settled + ` AND status = outcomes.status AND recipient = phones.recipient ORDER BY created DESC LIMIT 1)`
-}
+// selectLast selects the last SMS of each outcome for a phone.
+const selectLast = `WITH outcomes (status) AS (VALUES ('sent'), ('delivered'), ('undelivered'), ('failed'))
+	SELECT sms.status, sms.created, sms.error FROM outcomes JOIN sms ON sms.id = (
+		SELECT id FROM sms WHERE ` + settled + ` AND status = outcomes.status AND recipient = $1 ORDER BY created DESC LIMIT 1)`
 
 // phones returns what the recipients got, in their order.
 func (o *Outbox) phones(ctx context.Context) ([]Phone, error) {
-	phones := make([]Phone, len(o.options.Recipients))
-	byNumber, args := make(map[string]*Phone), []any(nil)
-	for i, to := range o.options.Recipients {
-		phones[i].To = to
-		byNumber[to] = &phones[i]
-		args = append(args, to)
-	}
-	if len(phones) == 0 {
-		return nil, nil
-	}
-	all, err := selectAll(ctx, o.db.reads, func(s *PastSMS) []any { return []any{&s.To, &s.Status, at(&s.Created), &s.Error} }, selectPhones(len(phones)), args...)
-	for _, s := range all {
-		switch p := byNumber[s.To]; {
-		case s.Status == Delivered:
-			p.Delivered = s.Created
-		case s.Status == Sent:
-			p.Accepted = s.Created
-		case s.Created.After(p.Lost) && s.Error != notNamed:
-			p.Lost, p.Error = s.Created, s.Error
+	var phones []Phone
+	for _, to := range o.options.Recipients {
+		p := Phone{To: to}
+		last, err := selectAll(ctx, o.db.reads, func(s *PastSMS) []any { return []any{&s.Status, at(&s.Created), &s.Error} }, selectLast, to)
+		if err != nil {
+			return nil, err
 		}
+		for _, s := range last {
+			switch {
+			case s.Status == Delivered:
+				p.Delivered = s.Created
+			case s.Status == Sent:
+				p.Accepted = s.Created
+			case s.Created.After(p.Lost) && s.Error != notNamed:
+				p.Lost, p.Error = s.Created, s.Error
+			}
+		}
+		phones = append(phones, p)
 	}
-	return phones, err
+	return phones, nil
 }
 
 const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
