@@ -48,8 +48,7 @@ type admin struct {
 // /silence, and metrics at /metrics. With ADMIN_PASSWORD it asks for the password,
 // without it answers this machine's addresses only.
 func New(settings config.Config, box *outbox.Outbox, health func(context.Context) outbox.Health, measured *metrics.Metrics, logger *slog.Logger) http.Handler {
-	a := &admin{outbox: box, health: health, settings: settings, logger: logger}
-	a.template = template.Must(template.New("page").Funcs(pageFuncs).Parse(pageHTML))
+	a := &admin{outbox: box, health: health, settings: settings, template: pageTemplate(), logger: logger}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.page)
 	mux.HandleFunc("POST /silence", a.silence)

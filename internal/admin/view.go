@@ -21,8 +21,6 @@ const (
 	// screens at most, and more of them where it is asked for one kind.
 	briefAlerts, briefCodes = 5, 6
 	longAlerts, longEvents  = 50, 100
-	// triggerCodes is how many codes it shows for each trigger.
-	triggerCodes = 20
 	// catchUpSlack is how late the catch-up reader may be.
 	catchUpSlack = 5 * time.Minute
 )
@@ -40,9 +38,8 @@ type pageView struct {
 	query  url.Values
 
 	State                    string // healthy, degraded or problem
-	Troubles                 []trouble
-	Chart                    hourChart
-	Triggers                 []triggerRow
+	Late                     bool   // Twilio's log is not read up to now
+	Total, Most              int64  // errors of the last 24 hours, and of one of them
 	Alerts                   []alertRow
 	Groups                   []codeGroup
 	OlderAlerts, OlderEvents outbox.Position
@@ -69,14 +66,12 @@ func newView(settings config.Config, query url.Values, now time.Time) *pageView 
 // arrange makes of the history what the page shows.
 func (v *pageView) arrange() {
 	v.Empty = v.ShowFront && len(v.SMS)+len(v.Events) == 0
-	v.Troubles = troubles(v.History)
-	if every := v.Settings.PollEvery; every > 0 && v.Now.Sub(v.Backlog.CaughtUp) > 2*every+catchUpSlack {
-		v.Troubles = append(v.Troubles, trouble{What: "Twilio’s error log is not read up to now; the log of the server says why"})
-	}
+	every := v.Settings.PollEvery
+	v.Late = every > 0 && v.Now.Sub(v.Backlog.CaughtUp) > 2*every+catchUpSlack
 	switch {
 	case v.Health.Problem != "":
 		v.State = "problem"
-	case len(v.Troubles) > 0:
+	case v.Late || len(v.Losses) > 0 || slices.ContainsFunc(v.Phones, outbox.Phone.GetsNothing):
 		v.State = "degraded"
 	default:
 		v.State = "healthy"
@@ -87,8 +82,10 @@ func (v *pageView) arrange() {
 	}
 	v.Alerts, v.OlderAlerts = alertRows(v.SMS, alerts, v.Filter.Limit)
 	v.Groups, v.OlderEvents = codeGroups(v.Events, codes, v.Older)
-	v.Chart = newChart(v.Hours, v.Now)
-	v.Triggers = newTriggerRows(v.Settings.Outbox.Triggers, v.Counts, v.Now)
+	for _, h := range v.Hours {
+		v.Total += h.N
+		v.Most = max(v.Most, h.N)
+	}
 }
 
 // Statuses are what the page can be asked for.
@@ -124,30 +121,6 @@ func parsePosition(s string) outbox.Position {
 		return outbox.Position{}
 	}
 	return outbox.Position{At: time.UnixMilli(millis), ID: id}
-}
-
-// trouble is why the page is degraded.
-type trouble struct {
-	What string
-	Why  reason // empty, or what Twilio said
-}
-
-// troubles says which phones get nothing, and which SMS of the last day were lost.
-func troubles(h outbox.History) []trouble {
-	var all []trouble
-	told := make(map[string]string)
-	for _, p := range h.Phones {
-		if p.GetsNothing() {
-			told[p.To] = p.Error
-			all = append(all, trouble{phone(p.To) + " gets nothing: its last SMS, of " + short(p.Lost) + ", was lost", reason(p.Error)})
-		}
-	}
-	for _, l := range h.Losses {
-		if why, ok := told[l.To]; !ok || why != l.Error {
-			all = append(all, trouble{fmt.Sprintf("%s: %d SMS %s in the last day", phone(l.To), l.N, l.Status), reason(l.Error)})
-		}
-	}
-	return all
 }
 
 // reason is the error of an SMS: Twilio's code, or what went wrong.
@@ -186,9 +159,6 @@ func alertRows(all []outbox.PastSMS, rows, limit int) ([]alertRow, outbox.Positi
 			last++
 		}
 		alerts[last].SMS = append(alerts[last].SMS, s)
-	}
-	for _, a := range alerts {
-		slices.SortFunc(a.SMS, func(a, b outbox.PastSMS) int { return strings.Compare(a.To, b.To) })
 	}
 	if len(all) == limit {
 		rows = min(rows, max(len(alerts)-1, 1))
@@ -231,35 +201,19 @@ func codeGroups(all []outbox.PastEvent, codes int, older outbox.Position) ([]cod
 	return groups, older
 }
 
-// triggerRow is a trigger and how far its counters are.
-type triggerRow struct {
-	Text      string
-	Never     bool
-	Standings []alert.Standing
-	More      int // counters that are not shown
+// Standings returns how far the counters of a trigger are, the highest first.
+func (v *pageView) Standings(rule alert.Trigger) []alert.Standing {
+	return v.Settings.Outbox.Triggers.Standings(rule, v.Counts, v.Now)
 }
 
-// newTriggerRows returns how far the counters of each trigger are.
-func newTriggerRows(triggers alert.Triggers, tallies map[alert.Counter]alert.Tally, now time.Time) []triggerRow {
-	rows := make([]triggerRow, len(triggers.Rules))
-	for i, trigger := range triggers.Rules {
-		standings := triggers.Standings(trigger, tallies, now)
-		shown := min(len(standings), triggerCodes)
-		rows[i] = triggerRow{trigger.String(), trigger.Every == 0 && len(trigger.At) == 0, standings[:shown], len(standings) - shown}
-		if rows[i].Never {
-			rows[i].Text = strings.Join(trigger.Subjects, ",") + " never"
-		}
-	}
-	return rows
-}
-
-// pageFuncs are what the template writes values with.
-var pageFuncs = template.FuncMap{
-	"console": console,
-	"outcome": outcome,
-	"phone":   phone,
-	"short":   short,
-	"reason":  func(s string) reason { return reason(s) },
+// pageTemplate returns the template of the page.
+func pageTemplate() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"console": console,
+		"phone":   phone,
+		"short":   short,
+		"reason":  func(s string) reason { return reason(s) },
+	}).Parse(pageHTML))
 }
 
 // short writes a time with its zone, and with its date if that was not today.
@@ -286,31 +240,4 @@ func console(sid string) string {
 		return "https://www.twilio.com/console/voice/calls/logs/" + sid
 	}
 	return "https://www.twilio.com/console/sms/logs/" + sid
-}
-
-// outcome says what became of an SMS.
-func outcome(s outbox.PastSMS) string {
-	switch {
-	case s.Status == outbox.Pending && s.Attempts == 0:
-		return "waits to be sent"
-	case s.Status == outbox.Pending:
-		return fmt.Sprintf("attempt %d was refused, next at %s", s.Attempts, short(s.Next))
-	case s.Status == outbox.Sending && !s.DoubtSince.IsZero():
-		return "perhaps accepted: asks Twilio’s log before it tries again"
-	case s.Status == outbox.Sending:
-		return "on its way to Twilio"
-	case s.Status == outbox.Sent:
-		return "accepted by Twilio"
-	case s.Status == outbox.Held && s.Due:
-		return "held back by SMS_PER_HOUR, its summary is due at " + short(s.Summary)
-	case s.Status == outbox.Held && !s.Summary.IsZero():
-		return "held back by SMS_PER_HOUR, told in the summary of " + short(s.Summary)
-	case s.Status == outbox.Held:
-		return "held back by SMS_PER_HOUR, told in a summary"
-	case s.Status == outbox.Failed:
-		return "not accepted by Twilio, given up"
-	case s.Status == outbox.Undelivered:
-		return "did not reach the phone"
-	}
-	return "reached the phone"
 }

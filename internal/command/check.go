@@ -49,12 +49,16 @@ func (c *checker) openOutbox(ctx context.Context) error {
 	return nil
 }
 
-// close closes the outbox.
-func (c *checker) close() error {
-	if c.box == nil {
-		return nil
+// finish closes the outbox, and fails if a line was bad.
+func (c *checker) finish(advice string) error {
+	var err error
+	if c.box != nil {
+		err = c.box.Close()
 	}
-	return c.box.Close()
+	if c.bad > 0 {
+		return errors.New("some checks failed; fix them, then " + advice)
+	}
+	return err
 }
 
 // warning is an error that does not make check fail.
@@ -85,7 +89,7 @@ func (c *checker) report(subject string, err error) bool {
 func Check(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	send := flags.Bool("send", false, "send a test SMS to each recipient, and wait until it is delivered")
-	wait := flags.Duration("wait", 30*time.Second, "`duration` to wait for deliveries")
+	wait := flags.Duration("wait", 30*time.Second, "`duration` to wait for each delivery")
 	if done, err := parse(flags, args, 0, stdout); done || err != nil {
 		return err
 	}
@@ -103,20 +107,21 @@ func Check(ctx context.Context, args []string, getenv func(string) string, stdou
 	c.report("outbox", c.outbox(ctx))
 	usable := c.phones(ctx)
 	if usable && *send {
-		c.send(ctx, *wait)
+		for _, to := range c.settings.Outbox.Recipients {
+			c.report("SMS to "+alert.Mask(to), c.send(ctx, to, *wait))
+		}
+		if c.twilio.CallbackRefused() {
+			c.report("status callback", warning("whether alerts arrive stays unknown: "+alert.Advice("21609")))
+		}
 	}
 	c.report("PUBLIC_URL", c.publicURL(ctx))
 	if c.settings.PublicURL != "" {
-		fmt.Fprintf(stdout, "      the URL for the Debugger webhook: %s#rc=3&rp=all\n      the URL for Alarms: %[1]s\n", c.webhookURL())
+		fmt.Fprintf(stdout, "      the URL for the Debugger webhook and Alarms: %s#rc=3&rp=all\n", c.webhookURL())
 		if usable {
 			c.streams(ctx)
 		}
 	}
-	err = c.close()
-	if c.bad > 0 {
-		return errors.New("something is bad: fix it, then check again")
-	}
-	return err
+	return c.finish("check again")
 }
 
 // phones reports on the account, ALERT_FROM and ALERT_TO, and returns whether
@@ -155,7 +160,7 @@ func (c *checker) outbox(ctx context.Context) error {
 // account tries the credentials.
 func (c *checker) account(ctx context.Context) (sms.AccountState, error) {
 	account := c.settings.Account
-	if account.User != account.SID {
+	if c.usesKey() {
 		if err := c.twilio.ReadMessages(ctx); err != nil {
 			return sms.AccountState{}, withRemedy(err, "copy TWILIO_API_KEY and TWILIO_API_SECRET again, from a key of this account and region; a restricted key must be allowed to read and create messages")
 		}
@@ -164,23 +169,34 @@ func (c *checker) account(ctx context.Context) (sms.AccountState, error) {
 		}
 	}
 	state, err := sms.NewTwilio(account.WithToken(c.settings.AuthToken), "", "").AccountState(ctx)
-	if err != nil {
-		return state, withRemedy(err, "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN again from the Console's first page, not the test credentials")
+	switch {
+	case err != nil:
+		err = withRemedy(err, "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN again from the Console's first page, not the test credentials")
+	case state.Status != "active":
+		err = fmt.Errorf("it is %s; the Console says why", state.Status)
+	case state.Trial():
+		err = warning("it texts verified phones only, 50 messages a day, each after Twilio's own words; upgrade it in the Console to lift that")
 	}
-	if state.Status != "active" {
-		return state, fmt.Errorf("it is %s; the Console says why", state.Status)
-	}
-	if state.Trial() {
-		return state, warning("it texts verified phones only, 50 messages a day, each after Twilio's own words; upgrade it in the Console to lift that")
-	}
-	return state, nil
+	return state, err
 }
 
-// withRemedy adds to what Twilio answered how to fix it.
+// usesKey reports whether an API key takes the place of the auth token.
+func (c *checker) usesKey() bool { return c.settings.Account.User != c.settings.Account.SID }
+
+// withRemedy adds to what Twilio answered how to fix it. Another error stays.
 func withRemedy(err error, remedy string) error {
-	var failure *alert.SendError
-	if errors.As(err, &failure) && failure.Outcome != alert.Refused && failure.Outcome != alert.Blocked {
-		remedy = "see that this machine reaches Twilio, and try again"
+	return advise(err, remedy, "see that this machine reaches Twilio, and try again")
+}
+
+// advise adds to what Twilio answered a remedy, if it refused, or else how to try
+// again. Another error stays.
+func advise(err error, remedy, again string) error {
+	failure, ok := errors.AsType[*alert.SendError](err)
+	if !ok {
+		return err
+	}
+	if failure.Outcome != alert.Refused && failure.Outcome != alert.Blocked {
+		remedy = again
 	}
 	return fmt.Errorf("%w; %s", err, remedy)
 }
@@ -189,9 +205,8 @@ func withRemedy(err error, remedy string) error {
 // server does not need it.
 func (c *checker) lookupError(err error, remedy string) error {
 	const notFound = "20404"
-	var failure *alert.SendError
-	isKey := c.settings.Account.User != c.settings.Account.SID
-	if isKey && errors.As(err, &failure) && failure.Outcome == alert.Blocked && failure.Code != notFound {
+	failure, ok := errors.AsType[*alert.SendError](err)
+	if ok && c.usesKey() && failure.Outcome == alert.Blocked && failure.Code != notFound {
 		return warning("this API key may not look it up; check -send tries it")
 	}
 	return withRemedy(err, remedy)
@@ -206,13 +221,10 @@ func (c *checker) from(ctx context.Context) error {
 		return warning("missing, which a dry run does not need")
 	case strings.HasPrefix(from, "MG"):
 		found, err := c.twilio.HasSenders(ctx, from)
-		if err != nil {
-			return c.lookupError(err, "copy the messaging service's SID again")
-		}
-		if !found {
+		if err == nil && !found {
 			return errors.New("the messaging service has no sender; add a number to its sender pool in the Console")
 		}
-		return nil
+		return c.lookupError(err, "copy the messaging service's SID again")
 	case !isNumber(from) && strings.Trim(from, "0123456789") != "":
 		return warning("a name or a channel's address is in no list at Twilio; check -send tries it")
 	}
@@ -239,47 +251,32 @@ func (c *checker) to(ctx context.Context, to string, trial bool) error {
 	if !trial || !isNumber(to) {
 		return nil
 	}
-	verified, err := c.twilio.Verified(ctx, to)
-	if err != nil {
-		return c.lookupError(err, "the Console lists what is verified")
-	}
 	own, err := c.twilio.Number(ctx, to)
-	if err != nil {
-		return c.lookupError(err, "the Console lists what is verified")
+	verified := own.Owned
+	if err == nil && !own.Owned {
+		verified, err = c.twilio.Verified(ctx, to)
 	}
-	if !verified && !own.Owned {
+	if err == nil && !verified {
 		return errors.New("not verified, and this is a trial account; verify it in the Console under Verified Caller IDs, or upgrade the account")
 	}
-	return nil
+	return c.lookupError(err, "the Console lists what is verified")
 }
 
-// send sends a test SMS to each recipient, as an alert is sent, and reports whether it is delivered.
-func (c *checker) send(ctx context.Context, wait time.Duration) {
-	deadline := time.Now().Add(wait)
-	sids := make([]string, len(c.settings.Outbox.Recipients))
-	errs := make([]error, len(c.settings.Outbox.Recipients))
-	for i, to := range c.settings.Outbox.Recipients {
-		test := alert.SMS{ID: "check-" + rand.Text(), To: to, Body: testText}
-		if sids[i], errs[i] = c.twilio.Send(ctx, test); errs[i] == nil && c.box != nil {
-			errs[i] = c.box.Own(ctx, sids[i], test.ID)
-		}
+// send sends a test SMS to a recipient, as an alert is sent, and waits until it is
+// delivered.
+func (c *checker) send(ctx context.Context, to string, wait time.Duration) error {
+	test := alert.SMS{ID: "check-" + rand.Text(), To: to, Body: testText}
+	sid, err := c.twilio.Send(ctx, test)
+	if failure, ok := errors.AsType[*alert.SendError](err); ok {
+		return withRemedy(err, "see "+alert.Event{Code: failure.Code}.Link())
 	}
-	for i, to := range c.settings.Outbox.Recipients {
-		if errs[i] == nil {
-			errs[i] = c.delivery(ctx, sids[i], deadline)
-		} else if failure, ok := errors.AsType[*alert.SendError](errs[i]); ok {
-			errs[i] = withRemedy(errs[i], "see "+alert.Event{Code: failure.Code}.Link())
-		}
-		c.report("SMS to "+alert.Mask(to), errs[i])
+	if err == nil && c.box != nil {
+		err = c.box.Own(ctx, sid, test.ID)
 	}
-	if c.twilio.CallbackRefused() {
-		c.report("status callback", warning("whether alerts arrive stays unknown: "+alert.Advice("21609")))
+	if err != nil {
+		return err
 	}
-}
-
-// delivery waits until an SMS is delivered.
-func (c *checker) delivery(ctx context.Context, sid string, deadline time.Time) error {
-	for {
+	for deadline := time.Now().Add(wait); ; {
 		d, err := c.twilio.Delivery(ctx, sid)
 		switch {
 		case err != nil:
@@ -287,8 +284,7 @@ func (c *checker) delivery(ctx context.Context, sid string, deadline time.Time) 
 		case d.Status == "delivered", d.Status == "read":
 			return nil
 		case d.Status == "undelivered", d.Status == "failed":
-			event := alert.Event{Code: d.Code}
-			return fmt.Errorf("%s, error %s %s; see %s", d.Status, d.Code, event.Name(), event.Link())
+			return fmt.Errorf("%s, %s; see %s", d.Status, alert.Advice(d.Code), alert.Event{Code: d.Code}.Link())
 		case !sleep(ctx, deadline):
 			return warning(fmt.Sprintf("still %s; not every carrier reports a delivery, look at the phone", d.Status))
 		}

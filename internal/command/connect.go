@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -42,11 +41,7 @@ func Connect(ctx context.Context, args []string, getenv func(string) string, std
 	default:
 		c.connectAndTest(ctx, *wait)
 	}
-	err = c.close()
-	if c.bad > 0 {
-		return errors.New("something is bad: fix it, then run connect again; it goes on from where it was")
-	}
-	return err
+	return c.finish("run connect again; it goes on from where it was")
 }
 
 // connectable returns why Twilio cannot post to PUBLIC_URL, as far as its form
@@ -76,24 +71,25 @@ func (c *checker) connectAndTest(ctx context.Context, wait time.Duration) {
 	if !ok {
 		return
 	}
-	if err := c.twilio.TestSink(ctx, sink.SID); err != nil {
-		c.report("test event", c.streamsError(err))
-		return
-	}
-	elsewhere := ""
+	const elsewhere = "Twilio sends it, but %s; look for " + alert.TestEvent + " in the server's log or on its page"
+	err := c.twilio.TestSink(ctx, sink.SID)
 	switch {
+	case err != nil:
+		c.report("test event", c.streamsError(err))
 	case unopened != nil:
-		elsewhere = "the outbox cannot be read here: " + unopened.Error()
+		c.report("test event", warning(fmt.Sprintf(elsewhere, "the outbox cannot be read here: "+unopened.Error())))
 	case after == before && c.settings.AuthToken != "":
-		elsewhere = "the server has another outbox than DATABASE_URL here"
+		c.report("test event", warning(fmt.Sprintf(elsewhere, "the server has another outbox than DATABASE_URL here")))
+	default:
+		c.awaitTestEvent(ctx, began, after, sink.SID, wait)
 	}
-	if elsewhere != "" {
-		c.report("test event", warning("Twilio sends it, but "+elsewhere+"; look for "+alert.TestEvent+" in the server's log or on its page"))
-		return
-	}
-	for deadline := time.Now().Add(wait); c.testEvents(ctx, began) <= after; {
+}
+
+// awaitTestEvent waits until more test events came than before.
+func (c *checker) awaitTestEvent(ctx context.Context, since time.Time, before int64, sink string, wait time.Duration) {
+	for deadline := time.Now().Add(wait); c.testEvents(ctx, since) <= before; {
 		if !sleep(ctx, deadline) {
-			c.report("test event", fmt.Errorf("none came within %s, though Twilio took the request; see the Console's error log for errors of sink %s, then run connect again", wait, sink.SID))
+			c.report("test event", fmt.Errorf("none came within %s, though Twilio took the request; see the Console's error log for errors of sink %s, then run connect again", wait, sink))
 			return
 		}
 	}
@@ -106,10 +102,7 @@ func (c *checker) testEvents(ctx context.Context, since time.Time) int64 {
 	if c.box == nil {
 		return 0
 	}
-	n, err := c.box.TestEvents(ctx, since)
-	if err != nil {
-		return 0
-	}
+	n, _ := c.box.TestEvents(ctx, since)
 	return n
 }
 
@@ -161,16 +154,12 @@ func (c *checker) connect(ctx context.Context, only bool) (sink sms.Sink, ok boo
 // pick reports on sinks that point here and returns the best, unless all have
 // failed.
 func (c *checker) pick(sinks []sms.Sink) (best sms.Sink, ok bool) {
-	rank := func(s sms.Sink) int {
-		switch {
-		case s.Failed():
-			return 2
-		case s.Errors == "":
-			return 1
+	best = sinks[0]
+	for _, sink := range sinks {
+		if !sink.Failed() && (best.Failed() || best.Errors == "") {
+			best = sink
 		}
-		return 0
 	}
-	best = slices.MinFunc(sinks, func(a, b sms.Sink) int { return cmp.Compare(rank(a), rank(b)) })
 	for _, sink := range sinks {
 		if sink.SID != best.SID {
 			c.report("sink "+sink.SID, warning("it points here too; connect -remove, then connect, leaves one"))
@@ -228,16 +217,14 @@ func (c *checker) streams(ctx context.Context) {
 // streamsError adds to what Twilio answered about Event Streams what to do.
 func (c *checker) streamsError(err error) error {
 	failure, ok := errors.AsType[*alert.SendError](err)
-	permission := ok && slices.Contains([]string{"20003", "20006", "20403"}, failure.Code)
+	forbidden := ok && slices.Contains([]string{"20003", "20006", "20403"}, failure.Code)
 	console := "set the Debugger webhook in the Console to " + c.webhookURL() + "#rc=3&rp=all instead"
 	remedy := "an account has at most 100 sinks and 100 subscriptions, see Event Streams in the Console; or " + console
 	switch {
-	case !ok || failure.Outcome != alert.Blocked && failure.Outcome != alert.Refused:
-		remedy = "run connect again: it goes on from there"
-	case permission && c.settings.Account.User != c.settings.Account.SID:
+	case forbidden && c.usesKey():
 		remedy = "allow the API key to read, create and delete Sinks and Subscriptions of Event Streams, or run connect with TWILIO_AUTH_TOKEN and no API key"
-	case permission:
+	case forbidden:
 		remedy = "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN again from the Console's first page; if they are right, this account may not use Event Streams, as some trials may not: " + console
 	}
-	return fmt.Errorf("%w; %s", err, remedy)
+	return advise(err, remedy, "run connect again: it goes on from there")
 }

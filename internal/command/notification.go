@@ -44,15 +44,11 @@ func (a aim) form(form url.Values) notification {
 // json returns the notification of a JSON body, with its hash in the query.
 func (a aim) json(body string) notification {
 	hash := sha256.Sum256([]byte(body))
-	query := "bodySHA256=" + hex.EncodeToString(hash[:])
-	return notification{addQuery(a.target, query), "application/json", a.sign(addQuery(a.signed, query), nil), body}
-}
-
-func addQuery(address, query string) string {
-	if strings.Contains(address, "?") {
-		return address + "&" + query
+	query := "?bodySHA256=" + hex.EncodeToString(hash[:])
+	if strings.Contains(a.target, "?") {
+		query = "&" + query[1:]
 	}
-	return address + "?" + query
+	return notification{a.target + query, "application/json", a.sign(a.signed+query, nil), body}
 }
 
 // sign returns what X-Twilio-Signature says, or "" without a token.
@@ -149,43 +145,39 @@ func (m *mocker) debugger() url.Values {
 
 // stream returns a batch of Event Streams with one error.
 func (m *mocker) stream() string {
-	sid, at := newSID("NO"), timestamp()
+	sid := newSID("NO")
 	code, _ := strconv.Atoi(m.code) // in the payload it is a number
-	return jsonText([]any{map[string]any{
-		"specversion":     "1.0",
-		"type":            "com.twilio.error-logs.error.logged",
-		"source":          newSID("AB"),
-		"id":              sid,
-		"dataschema":      "https://events-schemas.twilio.com/ErrorLogs.Error/2",
-		"datacontenttype": "application/json",
-		"time":            at,
-		"data": map[string]string{
-			"sid":                sid,
-			"account_sid":        mockAccount,
-			"date_created":       at,
-			"level":              strings.ToUpper(m.level),
-			"master_account_sid": mockAccount,
-			"request_sid":        newSID("RQ"),
-			"service_sid":        newSID("ZH"),
-			"correlation_sid":    newSID("ZE"),
-			"product_name":       "Event Streams",
-			"error_code":         m.code,
-			"payload":            jsonText(map[string]any{"error_code": code, "message": m.description}),
-		},
-	}})
+	return cloudEvent("com.twilio.error-logs.error.logged", newSID("AB"), sid, "ErrorLogs.Error/2", map[string]string{
+		"sid":                sid,
+		"account_sid":        mockAccount,
+		"date_created":       timestamp(),
+		"level":              strings.ToUpper(m.level),
+		"master_account_sid": mockAccount,
+		"request_sid":        newSID("RQ"),
+		"service_sid":        newSID("ZH"),
+		"correlation_sid":    newSID("ZE"),
+		"product_name":       "Event Streams",
+		"error_code":         m.code,
+		"payload":            jsonText(map[string]any{"error_code": code, "message": m.description}),
+	})
 }
 
 // testEvent returns the test event that Twilio posts to a sink of Event Streams.
 func testEvent(account string) string {
+	return cloudEvent(alert.TestEvent, "Sink", account, "EventStreams.TestSink/1.json", map[string]string{"test_id": rand.Text()})
+}
+
+// cloudEvent returns a batch of Event Streams with one event.
+func cloudEvent(kind, source, id, schema string, data map[string]string) string {
 	return jsonText([]any{map[string]any{
 		"specversion":     "1.0",
-		"type":            alert.TestEvent,
-		"source":          "Sink",
-		"id":              account,
-		"dataschema":      "https://events-schemas.twilio.com/EventStreams.TestSink/1.json",
+		"type":            kind,
+		"source":          source,
+		"id":              id,
+		"dataschema":      "https://events-schemas.twilio.com/" + schema,
 		"datacontenttype": "application/json",
 		"time":            timestamp(),
-		"data":            map[string]string{"test_id": rand.Text()},
+		"data":            data,
 	}})
 }
 

@@ -6,7 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
+	"strings"
 	"time"
 
 	"twilio-error-sms/internal/config"
@@ -32,43 +32,43 @@ func Silence(ctx context.Context, args []string, getenv func(string) string, std
 	if err != nil {
 		return fmt.Errorf("settings:\n%w", err)
 	}
-	settings.Outbox.Logger = slog.New(slog.DiscardHandler)
-	box, err := outbox.Open(ctx, settings.DatabaseURL, settings.Outbox)
+	box, err := outbox.Visit(ctx, settings.DatabaseURL)
 	if err != nil {
 		return err
 	}
+	answer := silence.String()
 	switch verb {
 	case "list":
-		err = listSilences(ctx, box, stdout)
+		answer, err = listed(ctx, box)
 	case "end":
-		err = endSilence(ctx, box, object, stdout)
+		answer, err = ended(ctx, box, object)
 	default:
-		if err = box.Silence(ctx, silence); err == nil {
-			_, err = fmt.Fprintln(stdout, silence)
-		}
+		err = box.Silence(ctx, silence)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(stdout, answer)
 	}
 	return errors.Join(err, box.Close())
 }
 
-func listSilences(ctx context.Context, box *outbox.Outbox, stdout io.Writer) error {
+// listed returns what is silenced, a line for each code.
+func listed(ctx context.Context, box *outbox.Outbox) (string, error) {
 	silences, err := box.Silences(ctx, time.Now())
-	if err == nil && len(silences) == 0 {
-		_, err = fmt.Fprintln(stdout, "nothing is silenced")
+	if len(silences) == 0 {
+		return "nothing is silenced", err
 	}
+	var lines []string
 	for _, s := range silences {
-		fmt.Fprintln(stdout, s)
+		lines = append(lines, s.String())
 	}
-	return err
+	return strings.Join(lines, "\n"), nil
 }
 
-func endSilence(ctx context.Context, box *outbox.Outbox, code string, stdout io.Writer) error {
-	ended, err := box.EndSilence(ctx, code)
-	switch {
-	case err != nil:
-		return err
-	case !ended:
-		return fmt.Errorf("%q is not silenced; see twilio-error-sms silence list", code)
+// ended ends the silence of a code, and returns what is so now.
+func ended(ctx context.Context, box *outbox.Outbox, code string) (string, error) {
+	found, err := box.EndSilence(ctx, code)
+	if err == nil && !found {
+		err = fmt.Errorf("%q is not silenced; see twilio-error-sms silence list", code)
 	}
-	_, err = fmt.Fprintf(stdout, "%s may ring again\n", code)
-	return err
+	return code + " may ring again", err
 }

@@ -11,13 +11,8 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// webhookURL is where Twilio posts errors, "" without PUBLIC_URL.
-func (c *checker) webhookURL() string {
-	if c.settings.PublicURL == "" {
-		return ""
-	}
-	return c.settings.PublicURL + "/error_trigger"
-}
+// webhookURL is where Twilio posts errors, with a PUBLIC_URL.
+func (c *checker) webhookURL() string { return c.settings.PublicURL + "/error_trigger" }
 
 // publicURL goes the way of a webhook: it posts a test event of Event Streams
 // to PUBLIC_URL as Twilio would, and expects the answer of this server.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,31 +104,33 @@ func (r *reader) url(name string) *url.URL {
 	if value == "" {
 		return nil
 	}
-	bare := !strings.Contains(value, "://")
-	if bare {
-		value = "https://" + value
+	full := value
+	if !strings.Contains(value, "://") {
+		full = "https://" + value
 	}
-	u, err := url.Parse(value)
-	if err != nil || u.Hostname() == "" || bare && !strings.Contains(u.Host, ".") {
+	u, err := url.Parse(full)
+	if err != nil || u.Hostname() == "" || full != value && !strings.Contains(u.Host, ".") {
 		r.wrong(name, "expected an address such as https://alerts.example.com")
 		return nil
 	}
-	clean := &url.URL{Scheme: "https", Host: u.Host, Path: strings.TrimRight(u.Path, "/"), RawPath: strings.TrimRight(u.RawPath, "/")}
+	scheme, path := "https://", strings.TrimRight(u.EscapedPath(), "/")
 	if u.Scheme == "http" {
-		clean.Scheme = u.Scheme
+		scheme = "http://"
 	}
-	path := clean.Path
 	for _, route := range []string{"/error_trigger", "/message_status"} {
-		clean.Path = strings.TrimRight(strings.TrimSuffix(clean.Path, route), "/")
+		path = strings.TrimRight(strings.TrimSuffix(path, route), "/")
 	}
-	if bare || u.Scheme != clean.Scheme || path != clean.Path || u.User != nil || strings.ContainsAny(value, "?#") {
+	if clean := scheme + u.Host + path; !strings.EqualFold(clean, strings.TrimRight(value, "/")) {
 		r.wrong(name, "expected an address with https:// before it, without user, query, # and the route that Twilio's requests add; write %s", clean)
 		return nil
 	}
-	return clean
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	return u
 }
 
-// publicURL reads PUBLIC_URL, nil if it is not set or wrong.
+var urlPath = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
+
+// publicURL reads PUBLIC_URL, nil if it is not set or no address.
 func (r *reader) publicURL() *url.URL {
 	const name = "PUBLIC_URL"
 	u := r.url(name)
@@ -135,12 +138,10 @@ func (r *reader) publicURL() *url.URL {
 		return nil
 	}
 	switch host := u.Hostname(); {
-	case strings.Trim(u.EscapedPath(), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "":
+	case !urlPath.MatchString(u.EscapedPath()):
 		r.expected(name, "a path of letters, digits and -._~ only", u.Path)
-		return nil
 	case strings.Contains(host, "_"):
 		r.wrong(name, "Twilio refuses a host with an underscore; write a name of this server with - instead")
-		return nil
 	case !isPublic(host):
 		r.warn(name, "Twilio cannot reach %s; write the address that the internet has for this server, of a proxy or a tunnel such as ngrok", host)
 	case u.Scheme == "http":

@@ -56,26 +56,25 @@ func readFile(file string) map[string]string {
 		return map[string]string{fileProblems: file + ": not in UTF-8; save it again as plain text in UTF-8"}
 	}
 	values := make(map[string]string)
-	number := 0
-	for line := range strings.Lines(strings.TrimPrefix(string(data), "\ufeff")) {
-		number++
+	for i, line := range strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n") {
+		place := fmt.Sprintf("%s, line %d", file, i+1)
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}
 		found := assignment.FindStringSubmatch(line)
 		if found == nil {
-			values[fileProblems] += fmt.Sprintf("%s, line %d: expected NAME=value, or # before a comment\n", file, number)
+			values[fileProblems] += place + ": expected NAME=value, or # before a comment\n"
 			continue
 		}
 		name, value := found[1], found[2]
 		if quoted := inQuotes.FindStringSubmatch(value); quoted != nil {
 			value = quoted[1] // the quotes are taken off later, as those in the environment
 		} else if value = comment.ReplaceAllString(value, ""); strings.IndexAny(strings.TrimSpace(value), `"'`) == 0 {
-			values[fileProblems] += fmt.Sprintf("%s, line %d: expected quotes around the whole value, on one line, or none\n", file, number)
+			values[fileProblems] += place + ": expected quotes around the whole value, on one line, or none\n"
 		}
 		values[name] = value
-		values[fileNames] += fmt.Sprintf("%s, line %d=%s\n", file, number, name)
+		values[fileNames] += place + "=" + name + "\n"
 	}
 	return values
 }
@@ -88,15 +87,14 @@ func (r *reader) unknown() {
 		if slices.Contains(r.names, name) {
 			continue
 		}
-		shown := name
-		if name != strings.ToUpper(name) { // a secret without a name may end with =
-			shown = "this name"
-		}
 		advice := "see .env.example for the names"
 		if nearest := Nearest(strings.ToUpper(name), r.names); nearest != "" {
 			advice = "did you mean " + nearest + "?"
 		}
-		r.warn(place, "%s is not a setting; %s", shown, advice)
+		if name != strings.ToUpper(name) { // a secret without a name may end with =
+			name = "this name"
+		}
+		r.warn(place, "%s is not a setting; %s", name, advice)
 	}
 }
 

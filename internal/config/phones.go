@@ -43,16 +43,13 @@ func (r *reader) phones(c *Config) {
 			r.wrong("ALERT_TO", "recipient %d is reached by %s, but ALERT_FROM sends by %s", i+1, channelOf(to), channelOf(c.From))
 		}
 	}
-	if c.DryRun {
-		if len(c.Outbox.Recipients) == 0 {
-			c.Outbox.Recipients = []string{dryRunRecipient}
-		}
-		return
-	}
 	if len(c.Outbox.Recipients) == 0 {
-		r.wrong("ALERT_TO", "missing; set the numbers to alert, separated by commas")
+		c.Outbox.Recipients = []string{dryRunRecipient}
+		if !c.DryRun {
+			r.wrong("ALERT_TO", "missing; set the numbers to alert, separated by commas")
+		}
 	}
-	if c.From == "" {
+	if c.From == "" && !c.DryRun {
 		r.wrong("ALERT_FROM", "missing; set one of your Twilio numbers, such as +15551234567")
 	}
 }

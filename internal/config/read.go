@@ -22,10 +22,8 @@ type reader struct {
 
 func newReader(getenv func(string) string) *reader {
 	r := &reader{getenv: getenv}
-	for problem := range strings.SplitSeq(getenv(fileProblems), "\n") {
-		if problem != "" {
-			r.problems = append(r.problems, errors.New(problem))
-		}
+	if problems := strings.TrimSpace(getenv(fileProblems)); problems != "" {
+		r.problems = append(r.problems, errors.New(problems))
 	}
 	return r
 }
@@ -33,16 +31,12 @@ func newReader(getenv func(string) string) *reader {
 // text returns a setting without the blanks and the one pair of quotes around
 // it: docker run --env-file keeps the quotes.
 func (r *reader) text(name, fallback string) string {
-	value := strings.TrimSpace(r.raw(name))
+	r.names = append(r.names, name)
+	value := strings.TrimSpace(r.getenv(name))
 	if n := len(value); n > 1 && value[0] == value[n-1] && (value[0] == '"' || value[0] == '\'') {
 		value = strings.TrimSpace(value[1 : n-1])
 	}
 	return cmp.Or(value, fallback)
-}
-
-func (r *reader) raw(name string) string {
-	r.names = append(r.names, name)
-	return r.getenv(name)
 }
 
 // wrong collects that a setting cannot be used, and what to write instead.
@@ -99,26 +93,11 @@ func (r *reader) duration(name, fallback string, shortest time.Duration) time.Du
 	}
 	want := "a duration of at least " + short(shortest)
 	if err != nil {
-		want = durationAdvice(value)
+		want += " in the units h, m and s, such as 720h for 30 days"
 	}
 	r.expected(name, want, text)
 	d, _ = time.ParseDuration(fallback)
 	return max(d, shortest)
-}
-
-// durationAdvice says what to write for a duration that Go does not understand.
-func durationAdvice(value string) string {
-	number, err := strconv.Atoi(strings.TrimRight(value, "abcdefghijklmnopqrstuvwxyz"))
-	unit := strings.TrimLeft(value, "0123456789")
-	hours := map[string]int{"d": 24, "w": 7 * 24}[unit[:min(1, len(unit))]] * number
-	switch {
-	case err != nil || number < 1 || number > 100_000:
-	case unit == "":
-		return fmt.Sprintf("a duration with its unit, %dh for hours or %dm for minutes", number, number)
-	case hours > 0:
-		return fmt.Sprintf("a duration whose longest unit is h, so write %dh", hours)
-	}
-	return "a duration such as 5m or 24h, whose units are h, m and s"
 }
 
 // short returns a duration as people write it: 24h, not 24h0m0s.
@@ -130,7 +109,7 @@ func short(d time.Duration) string {
 // quotes around each or all of it, and each once.
 func (r *reader) list(name string) []string {
 	var all []string
-	for item := range strings.FieldsFuncSeq(r.raw(name), func(c rune) bool { return strings.ContainsRune(",;\r\n", c) }) {
+	for item := range strings.FieldsFuncSeq(r.text(name, ""), func(c rune) bool { return strings.ContainsRune(",;\r\n", c) }) {
 		item = strings.TrimFunc(item, func(c rune) bool { return c == '"' || c == '\'' || unicode.IsSpace(c) })
 		if item != "" && !slices.Contains(all, item) {
 			all = append(all, item)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,8 +88,8 @@ func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromed
 
 // seen is what a reader sees of the page.
 type seen struct {
-	Title, Icon, AsOf, State, Back, Health, Chart, Hours, Text string
-	Wide, Scroll, Tall, High                                   int64
+	Title, Icon, AsOf, State, Back, Health, Hours, Codes, Text string
+	Wide, Scroll, Tall, High, Bar                              int64
 }
 
 // readPage is the script that returns it.
@@ -99,12 +100,13 @@ const readPage = `({
 	state: document.querySelector("#health").className,
 	back: getComputedStyle(document.body).backgroundColor,
 	health: document.querySelector("#health").textContent,
-	chart: document.querySelector("#chart")?.textContent ?? "",
+	codes: document.querySelector("#codes")?.textContent ?? "",
 	hours: [...document.querySelectorAll("#hours tr")].map(row => [...row.cells].map(cell => cell.textContent).join(" ")).join("\n"),
 	text: document.body.textContent,
 	wide: innerWidth,
 	scroll: document.documentElement.scrollWidth,
 	high: document.documentElement.scrollHeight,
+	bar: Math.round(Math.min(...[...document.querySelectorAll("#hours rect")].map(bar => bar.getBoundingClientRect().width))) || 0,
 	tall: Math.max(0, ...[...document.querySelectorAll("summary, dd, tr, #health")].map(row => row.offsetHeight)),
 })`
 
@@ -146,13 +148,14 @@ func TestPageInBrowser(t *testing.T) {
 				t.Errorf("%s: the page of %d lacks %q", l, 90001+i-2, want)
 			}
 		}
-		for _, want := range []string{"9 of 11200", "of 30007"} {
-			if !strings.Contains(page.Chart, want) {
-				t.Errorf("%s: the chart lacks %q: %s", l, want, page.Chart)
-			}
+		if !regexp.MustCompile(`^11200 HTTP retrieval failure \d+30007 .*12100 .*32009 `).MatchString(page.Codes) {
+			t.Errorf("%s: the list of codes reads %s", l, page.Codes)
 		}
-		if !strings.HasPrefix(page.Hours, "UTC 11200 30007 30003 12100 32009 other all\n") || strings.Count(page.Hours, "\n") != 24 {
+		if !regexp.MustCompile(`^([1-9]\d* +){12}.*\n +\n(\d\d ?){24}$`).MatchString(page.Hours) {
 			t.Errorf("%s: the table of hours reads\n%s", l, page.Hours)
+		}
+		if page.Bar < 8 {
+			t.Errorf("%s: a bar is %d px wide", l, page.Bar)
 		}
 		for _, want := range []string{"13226 every 5 daily", "30003,30005 never", "…0002"} {
 			if !strings.Contains(page.Text, want) {

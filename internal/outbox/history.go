@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
+	"slices"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -18,8 +18,10 @@ const (
 	// maxCounters is how many counters of a period the page reads at most: those
 	// with the highest alerts.
 	maxCounters = 1000
-	// maxHours is how many counters of the chart it reads at most: the newest.
+	// maxHours is how many counters of the chart it adds up at most: the newest.
 	maxHours = 20_000
+	// maxCodes is how many codes of the last 24 hours it lists.
+	maxCodes = 6
 )
 
 // Backlog is what waits.
@@ -69,22 +71,21 @@ func (p Position) before() (at int64, id string) {
 
 // History is what happened lately. Its texts came from outside.
 type History struct {
-	Hours   []HourCount   // of the last 24 hours, the running one included
-	Events  []PastEvent   // the newest first
-	Older   Position      // of further events, zero if there are none
-	SMS     []PastSMS     // the newest first, those of an event together
-	LastDay []StatusCount // SMS of the last 24 hours
-	Losses  []Loss        // SMS of the last 24 hours that did not reach their phones
-	Phones  []Phone       // the recipients
+	Hours   []HourCount       // the last 24, the running one included
+	Codes   []alert.CodeCount // the most frequent of these hours
+	Events  []PastEvent       // the newest first
+	Older   Position          // of further events, zero if there are none
+	SMS     []PastSMS         // the newest first, those of an event together, by phone
+	LastDay []StatusCount     // SMS of the last 24 hours
+	Losses  []Loss            // SMS of the last 24 hours that did not reach their phones
+	Phones  []Phone           // the recipients
 	// Counts are the counters of the running periods.
 	Counts map[alert.Counter]alert.Tally
 }
 
-// HourCount is how many errors of a code happened in the hour from Start, in one
-// account: to sum up accounts in the database would cost more.
+// HourCount is how many errors happened in the hour from Start.
 type HourCount struct {
 	Start time.Time
-	Code  string
 	N     int64
 }
 
@@ -140,7 +141,7 @@ func (p Phone) GetsNothing() bool {
 }
 
 // History returns what happened until now. Where the filter is for less than
-// everything, it has no Hours, LastDay and Counts. Its cost does not grow with the
+// everything, it has no Hours, Codes, LastDay and Counts. Its cost does not grow with the
 // history: every query follows an index.
 func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (History, error) {
 	h := History{Counts: make(map[alert.Counter]alert.Tally)}
@@ -160,7 +161,7 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	if filter != (Filter{Limit: filter.Limit}) {
 		return h, nil
 	}
-	if h.Hours, err = o.hours(ctx, now); err != nil {
+	if h.Hours, h.Codes, err = o.hours(ctx, now); err != nil {
 		return History{}, fmt.Errorf("reading errors by hour: %w", err)
 	}
 	if h.LastDay, err = o.lastDay(ctx, now); err != nil {
@@ -174,11 +175,31 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	return h, nil
 }
 
-const selectHours = `SELECT start, code, n FROM counts WHERE period = $1 AND start >= $2 ORDER BY start DESC LIMIT $3`
+const selectHours = `SELECT start, code, n FROM counts WHERE period = $1 AND start BETWEEN $2 AND $3 ORDER BY start DESC LIMIT $4`
 
-func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, error) {
+// hours returns the errors of each of the last 24 hours, and their most frequent
+// codes. To add them up in the database would cost more.
+func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, []alert.CodeCount, error) {
 	first := alert.Hourly.Start(now).Add(-23 * time.Hour)
-	return selectAll(ctx, o.db.reads, func(h *HourCount) []any { return []any{at(&h.Start), &h.Code, &h.N} }, selectHours, string(chartPeriod), millis(first), maxHours)
+	counts, err := selectAll(ctx, o.db.reads, func(c *count) []any { return []any{at(&c.Start), &c.Code, &c.N} },
+		selectHours, string(chartPeriod), millis(first), millis(now), maxHours)
+	var hours []HourCount
+	for i := range 24 {
+		hours = append(hours, HourCount{Start: first.Add(time.Duration(i) * time.Hour)})
+	}
+	totals := make(map[string]int64)
+	for _, c := range counts {
+		hours[c.Start.Sub(first)/time.Hour].N += c.N
+		totals[c.Code] += c.N
+	}
+	var codes []alert.CodeCount
+	for code, n := range totals {
+		codes = append(codes, alert.CodeCount{Code: code, Count: n})
+	}
+	slices.SortFunc(codes, func(a, b alert.CodeCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code))
+	})
+	return hours, codes[:min(len(codes), maxCodes)], err
 }
 
 // lookBack is among how many events those of a code are looked for at a time. An
@@ -240,7 +261,7 @@ func selectMessages(filter Filter) (query string, args []any) {
 			COALESCE(summary.created, 0), COALESCE(summary.status = 'held', FALSE), sms.event, COALESCE(received, 0), COALESCE(events.happened, 0), COALESCE(kind, ''),
 			COALESCE(account, ''), sms.code, COALESCE(level, ''), COALESCE(description, ''), COALESCE(resource, ''), COALESCE(decision, ''), COALESCE(decided, 0)
 		FROM sms LEFT JOIN events ON events.id = sms.event LEFT JOIN sms AS summary ON summary.id = sms.summary
-		WHERE sms.body <> '' AND sms.created <= $1 AND (sms.created < $1 OR sms.event < $2)` + condition + ` ORDER BY sms.created DESC, sms.event DESC LIMIT $3`, args
+		WHERE sms.body <> '' AND sms.created <= $1 AND (sms.created < $1 OR sms.event < $2)` + condition + ` ORDER BY sms.created DESC, sms.event DESC, sms.recipient LIMIT $3`, args
 }
 
 // messages returns the SMS of a filter.
@@ -253,19 +274,13 @@ func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]
 	if err != nil {
 		return nil, err
 	}
-	var rooms map[string]time.Time
+	rooms, err := o.rooms(ctx, now)
 	for i := range all {
-		if !all[i].Due {
-			continue
+		if all[i].Due {
+			all[i].Summary = cmp.Or(rooms[all[i].To], now)
 		}
-		if rooms == nil {
-			if rooms, err = o.rooms(ctx, now); err != nil {
-				return nil, err
-			}
-		}
-		all[i].Summary = cmp.Or(rooms[all[i].To], now)
 	}
-	return all, nil
+	return all, err
 }
 
 // rooms returns when the hour of a phone has room for one more SMS, by what the
@@ -288,41 +303,33 @@ func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time
 	return rooms, err
 }
 
-// selectPhones selects the last SMS of each outcome for n phones.
-func selectPhones(n int) string {
-	var values []string
-	for i := range n {
-		values = append(values, fmt.Sprintf("($%d)", i+1))
-	}
-	return `WITH phones (recipient) AS (VALUES ` + strings.Join(values, ", ") + `), outcomes (status) AS (VALUES ('sent'), ('delivered'), ('undelivered'), ('failed'))
-		SELECT phones.recipient, sms.status, sms.created, sms.error FROM phones CROSS JOIN outcomes JOIN sms ON sms.id = (
-			SELECT id FROM sms WHERE ` + settled + ` AND status = outcomes.status AND recipient = phones.recipient ORDER BY created DESC LIMIT 1)`
-}
+// selectLast selects the last SMS of each outcome for a phone.
+const selectLast = `WITH outcomes (status) AS (VALUES ('sent'), ('delivered'), ('undelivered'), ('failed'))
+	SELECT sms.status, sms.created, sms.error FROM outcomes JOIN sms ON sms.id = (
+		SELECT id FROM sms WHERE ` + settled + ` AND status = outcomes.status AND recipient = $1 ORDER BY created DESC LIMIT 1)`
 
 // phones returns what the recipients got, in their order.
 func (o *Outbox) phones(ctx context.Context) ([]Phone, error) {
-	phones := make([]Phone, len(o.options.Recipients))
-	byNumber, args := make(map[string]*Phone), []any(nil)
-	for i, to := range o.options.Recipients {
-		phones[i].To = to
-		byNumber[to] = &phones[i]
-		args = append(args, to)
-	}
-	if len(phones) == 0 {
-		return nil, nil
-	}
-	all, err := selectAll(ctx, o.db.reads, func(s *PastSMS) []any { return []any{&s.To, &s.Status, at(&s.Created), &s.Error} }, selectPhones(len(phones)), args...)
-	for _, s := range all {
-		switch p := byNumber[s.To]; {
-		case s.Status == Delivered:
-			p.Delivered = s.Created
-		case s.Status == Sent:
-			p.Accepted = s.Created
-		case s.Created.After(p.Lost) && s.Error != notNamed:
-			p.Lost, p.Error = s.Created, s.Error
+	var phones []Phone
+	for _, to := range o.options.Recipients {
+		p := Phone{To: to}
+		last, err := selectAll(ctx, o.db.reads, func(s *PastSMS) []any { return []any{&s.Status, at(&s.Created), &s.Error} }, selectLast, to)
+		if err != nil {
+			return nil, err
 		}
+		for _, s := range last {
+			switch {
+			case s.Status == Delivered:
+				p.Delivered = s.Created
+			case s.Status == Sent:
+				p.Accepted = s.Created
+			case s.Created.After(p.Lost) && s.Error != notNamed:
+				p.Lost, p.Error = s.Created, s.Error
+			}
+		}
+		phones = append(phones, p)
 	}
-	return phones, err
+	return phones, nil
 }
 
 const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`

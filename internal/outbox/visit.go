@@ -10,8 +10,8 @@ import (
 	"twilio-error-sms/internal/alert"
 )
 
-// Visit opens an outbox that a server may be using, for Health, Own and
-// TestEvents. A visitor decides nothing and sends nothing: Record is refused, and
+// Visit opens an outbox that a server may be using, for Health, Own, TestEvents
+// and silences. A visitor decides nothing and sends nothing: Record is refused, and
 // events that wait are left to the server.
 func Visit(ctx context.Context, address string) (*Outbox, error) {
 	db, err := openDatabase(ctx, address)
