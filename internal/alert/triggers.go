@@ -110,7 +110,7 @@ type Triggers struct {
 func ParseTriggers(s string) (Triggers, error) {
 	var triggers Triggers
 	var mistakes []error
-	for rule := range strings.SplitSeq(s, ";") {
+	for rule := range strings.SplitSeq(strings.Trim(s, "; \t\r\n"), ";") {
 		trigger, err := parseTrigger(strings.Fields(rule))
 		for _, subject := range trigger.Subjects {
 			if triggers.has(subject, trigger.Period) {

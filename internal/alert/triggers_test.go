@@ -18,6 +18,7 @@ func TestParseTriggers(t *testing.T) {
 		{"without a period", "* at 1", []Trigger{{Subjects: []string{"*"}, At: []int64{1}, Period: Daily}}},
 		{"every", "13226 every 1 monthly", []Trigger{{Subjects: []string{"13226"}, Every: 1, Period: Monthly}}},
 		{"never", "30003,30005 never", []Trigger{{Subjects: []string{"30003", "30005"}, Period: Daily}}},
+		{"a semicolon at the end", "13226 every 1;", []Trigger{{Subjects: []string{"13226"}, Every: 1, Period: Daily}}},
 		{"any", "any at 1000 yearly", []Trigger{{Subjects: []string{"any"}, At: []int64{1000}, Period: Yearly}}},
 		{"counts in any order, some twice", "* at 100,1,10,1", []Trigger{{Subjects: []string{"*"}, At: []int64{1, 10, 100}, Period: Daily}}},
 		{"spaces, tabs and line breaks", "\n *\tat  1 ;\n any  every 1000\n hourly ", []Trigger{
@@ -63,7 +64,6 @@ func TestParseTriggersMistakes(t *testing.T) {
 	tests := []struct{ name, rules, want string }{
 		{"nothing", "", `rule "": ` + subjects},
 		{"spaces", "  ", `rule "": ` + subjects},
-		{"a semicolon at the end", "* at 1;", `rule "": ` + subjects},
 		{"no code", "error at 1", `rule "error at 1": ` + subjects},
 		{"a short code", "12 at 1", `rule "12 at 1": ` + subjects},
 		{"a code of Unicode digits", "١١٢٠٠ at 1", `rule "١١٢٠٠ at 1": ` + subjects},

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ func Silence(ctx context.Context, args []string, getenv func(string) string, std
 	}
 	verb, object := flags.Arg(0), flags.Arg(1)
 	silence := outbox.Silence{Code: object}
+	if verb == "end" && object == "" {
+		return errors.New("name the code whose silence ends, such as 11200, or all")
+	}
 	if verb != "list" && verb != "end" {
 		var err error
 		if silence, err = outbox.ParseSilence(verb, object, time.Now()); err != nil {
@@ -31,6 +35,11 @@ func Silence(ctx context.Context, args []string, getenv func(string) string, std
 	settings, err := config.Load(getenv)
 	if err != nil {
 		return fmt.Errorf("settings:\n%w", err)
+	}
+	if file, ok := strings.CutPrefix(settings.DatabaseURL, "sqlite:"); ok {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("no database at %s; run this where the server runs, or set DATABASE_URL to the server's", file)
+		}
 	}
 	box, err := outbox.Visit(ctx, settings.DatabaseURL)
 	if err != nil {
@@ -70,5 +79,9 @@ func ended(ctx context.Context, box *outbox.Outbox, code string) (string, error)
 	if err == nil && !found {
 		err = fmt.Errorf("%q is not silenced; see twilio-error-sms silence list", code)
 	}
-	return code + " may ring again", err
+	if err != nil {
+		return "", err
+	}
+	left, err := listed(ctx, box)
+	return code + " may ring again; " + left, err
 }

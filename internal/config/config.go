@@ -98,7 +98,7 @@ func Load(getenv func(string) string) (Config, error) {
 		PollEvery: r.duration("POLL_EVERY", "", 10*time.Second),
 	}
 	if c.Outbox.KeepFor < c.Outbox.GiveUpAfter+redeliveries {
-		r.wrong("KEEP_FOR", "must be at least GIVE_UP_AFTER and %s, or what is still on its way is forgotten; write %s or more", short(redeliveries), short(c.Outbox.GiveUpAfter+redeliveries))
+		r.wrong("KEEP_FOR", "must be at least GIVE_UP_AFTER plus %s, or what is still on its way is forgotten; write %s or more", short(redeliveries), short(c.Outbox.GiveUpAfter+redeliveries))
 	}
 	if u := r.publicURL(); u != nil {
 		c.PublicURL = u.String()
@@ -196,6 +196,12 @@ func (r *reader) trust(c *Config) {
 	}
 	switch {
 	case c.PublicURL != "":
+		if c.Unsigned {
+			r.warn("ALLOW_UNSIGNED", "has no effect beside PUBLIC_URL: every webhook must be signed")
+		}
+		if c.AuthToken == "" {
+			r.warn("TWILIO_AUTH_TOKEN", "missing; Twilio signs its delivery reports with it, so whether SMS arrive stays unknown")
+		}
 		c.Unsigned = false
 		if c.AuthToken == "" && len(c.WebhookTokens) == 0 {
 			r.wrong("PUBLIC_URL", "needs TWILIO_AUTH_TOKEN or WEBHOOK_AUTH_TOKENS to check Twilio's signatures (API keys do not sign)")
@@ -211,7 +217,9 @@ func (r *reader) trust(c *Config) {
 func (r *reader) alerts(c *Config) {
 	var err error
 	if c.Outbox.Triggers, err = alert.ParseTriggers(r.text("TRIGGERS", alert.DefaultTriggers)); err != nil {
-		r.wrong("TRIGGERS", "%v", err)
+		for mistake := range strings.Lines(err.Error()) {
+			r.wrong("TRIGGERS", "%s", strings.TrimSpace(mistake))
+		}
 	}
 	for _, level := range r.list("LEVELS") {
 		switch alert.Level(strings.ToLower(level)) {

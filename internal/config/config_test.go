@@ -99,7 +99,7 @@ func TestSettingsThatDoNot(t *testing.T) {
 		"days":                     {map[string]string{"KEEP_FOR": "30d"}, []string{`KEEP_FOR: expected a duration`, "720h for 30 days", `got "30d"`}},
 		"minutes in words":         {map[string]string{"POLL_EVERY": "5min"}, []string{"POLL_EVERY: ", "in the units h, m and s"}},
 		"history of half a day":    {map[string]string{"KEEP_FOR": "12h"}, []string{`KEEP_FOR: expected a duration of at least 24h, got "12h"`}},
-		"history too short":        {map[string]string{"KEEP_FOR": "24h"}, []string{"KEEP_FOR: must be at least GIVE_UP_AFTER and 5h", "write 29h or more"}},
+		"history too short":        {map[string]string{"KEEP_FOR": "24h"}, []string{"KEEP_FOR: must be at least GIVE_UP_AFTER plus 5h", "write 29h or more"}},
 		"WhatsApp without number":  {map[string]string{"ALERT_FROM": "whatsapp:+15005550006", "ALERT_TO": "whatsapp:555"}, []string{"ALERT_TO: recipient 1 is not a number", "whatsapp:+15551234567"}},
 		"WhatsApp from nowhere":    {map[string]string{"ALERT_FROM": "whatsapp:555"}, []string{"ALERT_FROM: expected a number", "whatsapp:+15551234567"}},
 		"half a service":           {map[string]string{"ALERT_FROM": "MG123"}, []string{"ALERT_FROM: expected", "a messaging service (MG and 32 digits or small letters a to f)"}},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -70,12 +69,14 @@ func (r *reader) matching(name string, pattern *regexp.Regexp, want string) stri
 }
 
 func (r *reader) bool(name string) bool {
-	text := r.text(name, "false")
-	value, err := strconv.ParseBool(text)
-	if err != nil {
+	switch text := r.text(name, "false"); strings.ToLower(text) {
+	case "true", "t", "1", "yes", "on":
+		return true
+	case "false", "f", "0", "no", "off":
+	default:
 		r.expected(name, "true or false", text)
 	}
-	return value
+	return false
 }
 
 // duration reads a duration of at least shortest. With the fallback "" it may
