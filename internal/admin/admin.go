@@ -4,6 +4,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -83,8 +84,8 @@ func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		a.logger.Error("the operator's page cannot read the outbox", "err", err)
-		http.Error(w, "the outbox cannot be read: "+v.Health.Problem, http.StatusServiceUnavailable)
-		return
+		v.Health.Problem = cmp.Or(v.Health.Problem, "the outbox cannot be read; the log says why")
+		v.ShowFront, v.ShowAlerts, v.ShowEvents = false, false, false
 	}
 	v.arrange()
 	var body bytes.Buffer
@@ -94,6 +95,9 @@ func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	setHeader(w.Header())
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
 	w.Write(body.Bytes())
 }
 
@@ -117,7 +121,7 @@ func (a *admin) silence(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.logger.Info("silence by the operator's page", "code", code, "for", length)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	http.Redirect(w, r, "./", http.StatusSeeOther)
 }
 
 // setHeader allows the page its own style sheet, script, icon and form, and

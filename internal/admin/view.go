@@ -65,7 +65,8 @@ func newView(settings config.Config, query url.Values, now time.Time) *pageView 
 
 // arrange makes of the history what the page shows.
 func (v *pageView) arrange() {
-	v.Empty = v.ShowFront && len(v.SMS)+len(v.Events) == 0
+	tests := func(e outbox.PastEvent) bool { return e.Kind == alert.Other }
+	v.Empty = v.ShowFront && len(v.SMS) == 0 && len(slices.DeleteFunc(slices.Clone(v.Events), tests)) == 0
 	every := v.Settings.PollEvery
 	v.Late = every > 0 && v.Now.Sub(v.Backlog.CaughtUp) > 2*every+catchUpSlack
 	switch {

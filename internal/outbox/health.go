@@ -34,18 +34,18 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	now := time.Now()
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)
 		ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
-		return o.unhealthy("the outbox cannot be written", err)
+		return o.unhealthy("the outbox cannot be written; the log says why", err)
 	}
 	if now.Sub(fromMillis(o.failed.Load())) < unhealthyFor {
-		return Health{Down: true, Problem: "the outbox cannot be written: the last webhook was refused"}
+		return Health{Down: true, Problem: "the outbox cannot be written: the last webhook was refused; the log says why"}
 	}
 	health := Health{}
 	var err error
 	if health.Problem, err = o.waitingProblem(ctx, now); err != nil {
-		return o.unhealthy("the outbox cannot be read", err)
+		return o.unhealthy("the outbox cannot be read; the log says why", err)
 	}
 	if health.Notes, err = o.lost(ctx, now.Add(-24*time.Hour)); err != nil {
-		return o.unhealthy("the outbox cannot be read", err)
+		return o.unhealthy("the outbox cannot be read; the log says why", err)
 	}
 	return health
 }
