@@ -52,9 +52,9 @@ func NewHandler(settings config.Config, box Outbox, health func(context.Context)
 	}
 	var callbacks *signature.Verifier // only the account that sends our SMS may report on them
 	if !settings.Unsigned {
-		main := signature.Token{Token: settings.AuthToken}
-		h.webhooks = signature.NewVerifier(settings.PublicURL, append([]signature.Token{main}, settings.WebhookTokens...))
-		callbacks = signature.NewVerifier(settings.PublicURL, []signature.Token{main})
+		own := signature.Token{Token: settings.AuthToken}
+		h.webhooks = signature.NewVerifier(settings.PublicURL, append([]signature.Token{own}, settings.WebhookTokens...))
+		callbacks = signature.NewVerifier(settings.PublicURL, []signature.Token{own})
 		h.closed = settings.PublicURL == ""
 	}
 	h.routes = map[string]http.HandlerFunc{

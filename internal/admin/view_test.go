@@ -245,7 +245,7 @@ func TestOutcomes(t *testing.T) {
 		"held back by SMS_PER_HOUR, told in the summary of Nov 25 14:05 UTC": {Status: outbox.Held, Summary: at},
 		"held back by SMS_PER_HOUR, told in a summary":                       {Status: outbox.Held},
 		"waits to be sent": {Status: outbox.Pending},
-		"attempt 2 was refused, next at Nov 25 14:05 UTC":           {Status: outbox.Pending, Attempts: 2, Next: at},
+		"attempt 2 failed, next at Nov 25 14:05 UTC":           {Status: outbox.Pending, Attempts: 2, Next: at},
 		"perhaps accepted: asks Twilio’s log before it tries again": {Status: outbox.Sending, SMS: alert.SMS{DoubtSince: at}},
 		"on its way to Twilio":                                      {Status: outbox.Sending},
 		"accepted by Twilio":                                        {Status: outbox.Sent},

@@ -44,7 +44,7 @@ const (
 	run    = opener + `{0,4}` + digit + `(?:` + separator + `{0,4}` + digit + `)*\)?`
 )
 
-// What has as many digits and is no number: a SID that stands alone, and the
+// What has as many digits but is not a phone number: a SID that stands alone, and the
 // end of a time of day with a fraction.
 const readable = `(?:\b|_)[A-Za-z]{2}[0-9A-Fa-f]{32}(?:\b|_)|[0-5]\d:[0-5]\d[.]\d+`
 

@@ -15,8 +15,8 @@ type SMS struct {
 	To string
 	// Body is the text.
 	Body string
-	// DoubtSince is when the first attempt began of which nobody knows whether
-	// Twilio accepted it; zero when there was none.
+	// DoubtSince is when the first attempt began that Twilio may have accepted,
+	// zero when there was none.
 	DoubtSince time.Time
 	// Other is another wording that an earlier attempt may have had, or empty.
 	Other string

@@ -23,7 +23,7 @@ import (
 
 const (
 	// maxCodes is how many error codes get series of their own; further ones
-	// share that of "other". Twilio has some 1,700, and strangers can make up
+	// share that of "other". Twilio has some 2,400, and strangers can make up
 	// a million.
 	maxCodes = 200
 	// scrapeTimeout bounds what a scrape asks the outbox.

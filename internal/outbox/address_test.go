@@ -47,7 +47,7 @@ func TestBadAddresses(t *testing.T) {
 		if err == nil {
 			box.Close()
 			t.Errorf("%q was opened", address)
-		} else if got := err.Error(); got != "opening the outbox: "+want {
+		} else if got := err.Error(); got != "opening the database (DATABASE_URL): "+want {
 			t.Errorf("%q: got %q, want %q", address, got, want)
 		}
 	}

@@ -137,7 +137,7 @@ type Outbox struct {
 func Open(ctx context.Context, address string, options Options) (*Outbox, error) {
 	db, err := openDatabase(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("opening the outbox: %w", err)
+		return nil, fmt.Errorf("opening the database (DATABASE_URL): %w", err)
 	}
 	if options.Observer == nil {
 		options.Observer = silent{}

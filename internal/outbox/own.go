@@ -19,8 +19,8 @@ const longestWait = time.Hour
 // less than commitTimeout: webhooks wait for both.
 const decideTimeout = 3 * time.Second
 
-// clockSkew is by how much the clocks of two replicas may differ.
-const clockSkew = 2 * time.Second
+// replicaSkew is by how much the clocks of two replicas may differ.
+const replicaSkew = 2 * time.Second
 
 // wait lets events wait that may be about an SMS whose SID is not known yet: a
 // worker is sending it, or asks Twilio what became of it.
@@ -205,7 +205,7 @@ func (r *recording) loadWaiting(ctx context.Context, tx *sql.Tx, skipLocked stri
 	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MIN(COALESCE(NULLIF(doubt_since, 0), attempt_at)), 0) FROM sms WHERE status = 'sending'`).Scan(at(&first)); err != nil {
 		return err
 	}
-	until := first.Add(-clockSkew)
+	until := first.Add(-replicaSkew)
 	if over := r.now.Add(-longestWait); until.Before(over) {
 		until = over
 	}

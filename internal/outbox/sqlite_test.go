@@ -116,7 +116,7 @@ func TestBadFiles(t *testing.T) {
 				box.Close()
 				t.Fatal("opened")
 			}
-			if got := err.Error(); !strings.HasPrefix(got, "opening the outbox: ") || !strings.Contains(got, test.want) {
+			if got := err.Error(); !strings.HasPrefix(got, "opening the database (DATABASE_URL): ") || !strings.Contains(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -16,7 +16,7 @@ import (
 func Visit(ctx context.Context, address string) (*Outbox, error) {
 	db, err := openDatabase(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("opening the outbox: %w", err)
+		return nil, fmt.Errorf("opening the database (DATABASE_URL): %w", err)
 	}
 	stopped := make(chan struct{})
 	close(stopped)

@@ -210,8 +210,8 @@ func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger)
 // givenUp is the error of an SMS that is no longer news.
 const givenUp = "given up: not accepted within GIVE_UP_AFTER"
 
-// attempt sends c. Of an SMS that is no longer news it only asks whether Twilio
-// has it, if that is in doubt.
+// attempt sends c. A first attempt is always made. Of an SMS that is no longer
+// news a later one only asks whether Twilio has it, if that is in doubt.
 func (w *Worker) attempt(ctx context.Context, c claim) (string, error) {
 	refuse := func(reason string) (string, error) {
 		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New(reason)}
