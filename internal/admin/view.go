@@ -37,10 +37,10 @@ type pageView struct {
 	Filter outbox.Filter
 	query  url.Values
 
-	State                    string // healthy, degraded or problem
-	Late                     bool   // Twilio's log is not read up to now
-	Total, Most              int64  // errors of the last 24 hours, and of one of them
-	Alerts                   []alertRow
+	State                    string             // healthy, degraded or problem
+	Late                     bool               // Twilio's log is not read up to now
+	Total, Most              int64              // errors of the last 24 hours, and of one of them
+	Alerts                   [][]outbox.PastSMS // the SMS of each
 	Groups                   []codeGroup
 	OlderAlerts, OlderEvents outbox.Position
 
@@ -143,23 +143,17 @@ func (r reason) Remedy() string {
 	return "see its page"
 }
 
-// alertRow is an alert and the SMS that told it.
-type alertRow struct {
-	outbox.PastSMS // the first of them
-	SMS            []outbox.PastSMS
-}
-
-// alertRows returns the alerts that all tell of, rows of them at most, and the
-// position of older ones. Where all reaches its limit, the last may lack phones.
-func alertRows(all []outbox.PastSMS, rows, limit int) ([]alertRow, outbox.Position) {
-	var alerts []alertRow
+// alertRows returns the SMS that all has of each alert, rows of them at most, and
+// the position of older ones. Where all reaches its limit, the last may lack phones.
+func alertRows(all []outbox.PastSMS, rows, limit int) ([][]outbox.PastSMS, outbox.Position) {
+	var alerts [][]outbox.PastSMS
 	for _, s := range all {
 		last := len(alerts) - 1
-		if last < 0 || alerts[last].Event.ID != s.Event.ID || !alerts[last].Created.Equal(s.Created) {
-			alerts = append(alerts, alertRow{PastSMS: s})
+		if last < 0 || alerts[last][0].Event.ID != s.Event.ID || !alerts[last][0].Created.Equal(s.Created) {
+			alerts = append(alerts, nil)
 			last++
 		}
-		alerts[last].SMS = append(alerts[last].SMS, s)
+		alerts[last] = append(alerts[last], s)
 	}
 	if len(all) == limit {
 		rows = min(rows, max(len(alerts)-1, 1))
@@ -167,7 +161,7 @@ func alertRows(all []outbox.PastSMS, rows, limit int) ([]alertRow, outbox.Positi
 	if len(alerts) <= rows {
 		return alerts, outbox.Position{}
 	}
-	last := alerts[rows-1]
+	last := alerts[rows-1][0]
 	return alerts[:rows], outbox.Position{At: last.Created, ID: last.Event.ID}
 }
 

@@ -219,7 +219,7 @@ func TestAlertCutAtTheLimit(t *testing.T) {
 		alerts, older := alertRows(all, test.rows, test.limit)
 		var got []int
 		for _, a := range alerts {
-			got = append(got, len(a.SMS))
+			got = append(got, len(a))
 		}
 		if !slices.Equal(got, test.want) || older.ID != test.older {
 			t.Errorf("%d rows, limit %d: phones %v and older than %q, want %v and %q", test.rows, test.limit, got, older.ID, test.want, test.older)

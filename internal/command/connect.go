@@ -29,10 +29,14 @@ func Connect(ctx context.Context, args []string, getenv func(string) string, std
 	if err != nil {
 		return err
 	}
-	switch err := c.connectable(); {
-	case err != nil:
-		c.report("PUBLIC_URL", err)
-	case c.settings.Account.SID == "" || c.settings.Account.Password == "":
+	const want = "set the address at which Twilio reaches this server, such as https://alerts.example.com"
+	account := c.settings.Account
+	switch {
+	case c.settings.PublicURL == "":
+		c.report("PUBLIC_URL", errors.New("missing; "+want))
+	case !strings.HasPrefix(c.settings.PublicURL, "https://") && account.BaseURL == nil: // a stand-in for Twilio takes http
+		c.report("PUBLIC_URL", errors.New("it is http, which others can read and change on the way; "+want))
+	case account.SID == "" || account.Password == "":
 		c.report("account", errors.New("no credentials; set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"))
 	case *remove:
 		c.disconnect(ctx, *only)
@@ -42,19 +46,6 @@ func Connect(ctx context.Context, args []string, getenv func(string) string, std
 		c.connectAndTest(ctx, *wait)
 	}
 	return c.finish("run connect again; it goes on from where it was")
-}
-
-// connectable returns why Twilio cannot post to PUBLIC_URL, as far as its form
-// says. A stand-in for Twilio takes http.
-func (c *checker) connectable() error {
-	const want = "set the address at which Twilio reaches this server, such as https://alerts.example.com"
-	switch {
-	case c.settings.PublicURL == "":
-		return errors.New("missing; " + want)
-	case !strings.HasPrefix(c.settings.PublicURL, "https://") && c.settings.Account.BaseURL == nil:
-		return errors.New("it is http, which others can read and change on the way; " + want)
-	}
-	return nil
 }
 
 // connectAndTest connects, and waits for a test event of Twilio's. It posts one
@@ -202,16 +193,18 @@ func (c *checker) streams(ctx context.Context) {
 	const others = "the Debugger webhook and Alarms in the Console cannot be read by API"
 	sinks, err := c.twilio.Sinks(ctx, c.webhookURL())
 	connected := slices.IndexFunc(sinks, func(s sms.Sink) bool { return s.Errors != "" && !s.Failed() })
+	subject := "Event Streams"
 	switch {
 	case err != nil:
-		c.report("Event Streams", warning(fmt.Sprintf("%v; what points here is not known (%s)", err, others)))
+		err = warning(fmt.Sprintf("%v; what points here is not known (%s)", err, others))
 	case connected >= 0:
-		c.report(fmt.Sprintf("Event Streams: sink %s and subscription %s point here (%s)", sinks[connected].SID, sinks[connected].Errors, others), nil)
+		subject = fmt.Sprintf("Event Streams: sink %s and subscription %s point here (%s)", sinks[connected].SID, sinks[connected].Errors, others)
 	case len(sinks) > 0:
-		c.report("Event Streams", warning(fmt.Sprintf("sink %s points here but brings no errors (%s); run connect", sinks[0].SID, sinks[0].Status)))
+		err = warning(fmt.Sprintf("sink %s points here but brings no errors (%s); run connect", sinks[0].SID, sinks[0].Status))
 	default:
-		c.report("Event Streams", warning("nothing points here; run connect, or set the Debugger webhook in the Console ("+others+")"))
+		err = warning("nothing points here; run connect, or set the Debugger webhook in the Console (" + others + ")")
 	}
+	c.report(subject, err)
 }
 
 // streamsError adds to what Twilio answered about Event Streams what to do.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,28 +19,20 @@ func Healthcheck(ctx context.Context, args []string, getenv func(string) string,
 	if done, err := parse(flags, args, 0, stdout); done || err != nil {
 		return err
 	}
-	address, err := config.LocalURL(getenv)
-	if err != nil {
-		return err
-	}
+	server, wrong := config.LoadServer(getenv)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/livez", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.LocalURL+"/livez", nil)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, body, err := exchange(request)
 	if err != nil {
-		return fmt.Errorf("is the server running? %w", err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
-	if err != nil {
-		return fmt.Errorf("reading the answer of /livez: %w", err)
+		return errors.Join(fmt.Errorf("is the server running? %w", err), wrong)
 	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("not healthy: %s", body)
 	}
-	_, err = stdout.Write(body)
+	_, err = fmt.Fprintln(stdout, body)
 	return err
 }

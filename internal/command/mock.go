@@ -78,12 +78,12 @@ func (m *mocker) take(args []string, getenv func(string) string) error {
 		return err
 	}
 	m.token = server.AuthToken
-	address := server.LocalURL + "/error_trigger"
-	switch {
-	case len(args) == 1:
-		address = args[0]
-	case server.PublicURL != nil:
+	address := server.LocalURL
+	if server.PublicURL != nil {
 		address = server.PublicURL.String() + "/error_trigger"
+	}
+	if len(args) > 0 {
+		address = args[0]
 	}
 	target, err := url.Parse(address)
 	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Host == "" {

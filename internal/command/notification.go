@@ -59,8 +59,7 @@ func (a aim) sign(address string, form url.Values) string {
 	return signature.Sign(a.token, address, form)
 }
 
-// post posts n, and returns the answer and the beginning of its body. It does
-// not follow a redirect: Twilio would, and lose the fields.
+// post posts n, and returns the answer and the beginning of its body.
 func (n notification) post(ctx context.Context) (*http.Response, string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, strings.NewReader(n.body))
 	if err != nil {
@@ -70,18 +69,28 @@ func (n notification) post(ctx context.Context) (*http.Response, string, error) 
 	if n.signature != "" {
 		request.Header.Set("X-Twilio-Signature", n.signature)
 	}
+	response, answer, err := exchange(request)
+	if err != nil {
+		return nil, "", fmt.Errorf("posting to %s: %w", request.URL.Host, err)
+	}
+	return response, answer, nil
+}
+
+// exchange sends a request, and returns the answer and the beginning of its body.
+// It does not follow a redirect: Twilio would, and lose the fields.
+func exchange(request *http.Request) (*http.Response, string, error) {
 	client := http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if address, ok := errors.AsType[*url.Error](err); ok {
 		err = address.Err // the address is long, and known
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("posting to %s: %w", request.URL.Host, err)
+		return nil, "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	if err != nil {
-		return nil, "", fmt.Errorf("reading the server's answer: %w", err)
+		return nil, "", fmt.Errorf("reading the answer: %w", err)
 	}
 	return response, strings.TrimSpace(string(body)), nil
 }

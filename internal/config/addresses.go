@@ -21,18 +21,12 @@ type Server struct {
 	AuthToken string
 }
 
-// LoadServer reads how to reach the server, and no other settings.
+// LoadServer reads how to reach the server, and no other settings. Beside an error
+// LocalURL is right all the same, unless ADDR or PORT is wrong.
 func LoadServer(getenv func(string) string) (Server, error) {
 	r := newReader(getenv)
 	server := Server{LocalURL: localURL(r.addr()), PublicURL: r.publicURL(), AuthToken: r.authToken()}
 	return server, errors.Join(r.problems...)
-}
-
-// LocalURL reads the server's address on this machine, and no other settings.
-func LocalURL(getenv func(string) string) (string, error) {
-	r := newReader(getenv)
-	address := localURL(r.addr())
-	return address, errors.Join(r.problems...)
 }
 
 // localURL returns where this machine reaches the listener at addr.

@@ -227,7 +227,8 @@ func TestServerOfTheSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			getenv := func(name string) string { return c.env[name] }
-			got, err := LocalURL(getenv)
+			server, err := LoadServer(getenv)
+			got := server.LocalURL
 			if c.wrong == "" && (err != nil || got != c.want) || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
 				t.Errorf("got %q, %v, want %q %s", got, err, c.want, c.wrong)
 			}

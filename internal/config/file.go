@@ -21,7 +21,7 @@ const (
 
 // Environment returns a lookup of settings: in the process's environment, and
 // then in the file, which need not exist. What is wrong with the file is an
-// error of Load, LoadServer and LocalURL, so that help is there without it.
+// error of Load and LoadServer, so that help is there without it.
 func Environment(file string) func(string) string {
 	values := readFile(file)
 	return func(name string) string {

@@ -71,8 +71,7 @@ func TestBrokenSettingsFile(t *testing.T) {
 		getenv := settingsFile(t, content)
 		_, err := Load(getenv)
 		_, serverErr := LoadServer(getenv)
-		_, localErr := LocalURL(getenv)
-		for _, err := range []error{err, serverErr, localErr} {
+		for _, err := range []error{err, serverErr} {
 			if err == nil {
 				t.Errorf("%q was accepted", content)
 				continue
@@ -89,7 +88,7 @@ func TestBrokenSettingsFile(t *testing.T) {
 			}
 		}
 	}
-	if _, err := LocalURL(Environment(t.TempDir())); err == nil || !strings.Contains(err.Error(), "reading settings: ") {
+	if _, err := LoadServer(Environment(t.TempDir())); err == nil || !strings.Contains(err.Error(), "reading settings: ") {
 		t.Errorf("a folder in place of the file: %v", err)
 	}
 }

@@ -145,34 +145,35 @@ func (p Phone) GetsNothing() bool {
 // history: every query follows an index.
 func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (History, error) {
 	h := History{Counts: make(map[alert.Counter]alert.Tally)}
-	var err error
-	if h.Events, h.Older, err = o.events(ctx, filter); err != nil {
-		return History{}, fmt.Errorf("reading events: %w", err)
+	var errs [5]error
+	h.Events, h.Older, errs[0] = o.events(ctx, filter)
+	h.SMS, errs[1] = o.messages(ctx, now, filter)
+	h.Phones, errs[2] = o.phones(ctx)
+	h.Losses, errs[3] = o.losses(ctx, now.Add(-24*time.Hour))
+	if filter == (Filter{Limit: filter.Limit}) {
+		errs[4] = o.lastDay(ctx, now, &h)
 	}
-	if h.SMS, err = o.messages(ctx, now, filter); err != nil {
-		return History{}, fmt.Errorf("reading SMS: %w", err)
+	if err := errors.Join(errs[:]...); err != nil {
+		return History{}, fmt.Errorf("reading the history: %w", err)
 	}
-	if h.Phones, err = o.phones(ctx); err != nil {
-		return History{}, fmt.Errorf("reading what phones got: %w", err)
-	}
-	if h.Losses, err = o.losses(ctx, now.Add(-24*time.Hour)); err != nil {
-		return History{}, fmt.Errorf("counting lost SMS: %w", err)
-	}
-	if filter != (Filter{Limit: filter.Limit}) {
-		return h, nil
-	}
+	return h, nil
+}
+
+const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
+
+// lastDay adds to h what the counters tell, and the SMS of the last day.
+func (o *Outbox) lastDay(ctx context.Context, now time.Time, h *History) (err error) {
 	if h.Hours, h.Codes, err = o.hours(ctx, now); err != nil {
-		return History{}, fmt.Errorf("reading errors by hour: %w", err)
-	}
-	if h.LastDay, err = o.lastDay(ctx, now); err != nil {
-		return History{}, fmt.Errorf("counting SMS: %w", err)
+		return err
 	}
 	for _, period := range []alert.Period{alert.Hourly, alert.Daily, alert.Monthly, alert.Yearly} {
 		if err := o.counters(ctx, period, now, h.Counts); err != nil {
-			return History{}, fmt.Errorf("reading counts: %w", err)
+			return err
 		}
 	}
-	return h, nil
+	columns := func(c *StatusCount) []any { return []any{&c.Status, &c.N} }
+	h.LastDay, err = selectAll(ctx, o.db.reads, columns, selectLastDay, millis(now.Add(-24*time.Hour)))
+	return err
 }
 
 const selectHours = `SELECT start, code, n FROM counts WHERE period = $1 AND start BETWEEN $2 AND $3 ORDER BY start DESC LIMIT $4`
@@ -330,12 +331,6 @@ func (o *Outbox) phones(ctx context.Context) ([]Phone, error) {
 		phones = append(phones, p)
 	}
 	return phones, nil
-}
-
-const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
-
-func (o *Outbox) lastDay(ctx context.Context, now time.Time) ([]StatusCount, error) {
-	return selectAll(ctx, o.db.reads, func(c *StatusCount) []any { return []any{&c.Status, &c.N} }, selectLastDay, millis(now.Add(-24*time.Hour)))
 }
 
 const selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 ORDER BY alerted DESC LIMIT $3`

@@ -78,12 +78,8 @@ func (o *Outbox) Silences(ctx context.Context, now time.Time) ([]Silence, error)
 }
 
 func silences(ctx context.Context, db querier, now time.Time) ([]Silence, error) {
-	all, err := selectAll(ctx, db, func(s *Silence) []any { return []any{&s.Code, at(&s.Until)} },
+	return selectAll(ctx, db, func(s *Silence) []any { return []any{&s.Code, at(&s.Until)} },
 		`SELECT code, until FROM silences WHERE until > $1 ORDER BY code`, millis(now))
-	if err != nil {
-		return nil, fmt.Errorf("reading silences: %w", err)
-	}
-	return all, nil
 }
 
 // silenced says until when e is silenced, or "".
