@@ -159,7 +159,10 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	return h, nil
 }
 
-const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
+const (
+	selectLastDay  = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
+	selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 ORDER BY alerted DESC LIMIT $3`
+)
 
 // lastDay adds to h what the counters tell, and the SMS of the last day.
 func (o *Outbox) lastDay(ctx context.Context, now time.Time, h *History) (err error) {
@@ -167,8 +170,12 @@ func (o *Outbox) lastDay(ctx context.Context, now time.Time, h *History) (err er
 		return err
 	}
 	for _, period := range []alert.Period{alert.Hourly, alert.Daily, alert.Monthly, alert.Yearly} {
-		if err := o.counters(ctx, period, now, h.Counts); err != nil {
+		highest, err := selectAll(ctx, o.db.reads, (*count).columns, selectCounters, string(period), millis(period.Start(now)), maxCounters)
+		if err != nil {
 			return err
+		}
+		for _, c := range highest {
+			h.Counts[c.Counter] = c.Tally
 		}
 	}
 	columns := func(c *StatusCount) []any { return []any{&c.Status, &c.N} }
@@ -331,15 +338,4 @@ func (o *Outbox) phones(ctx context.Context) ([]Phone, error) {
 		phones = append(phones, p)
 	}
 	return phones, nil
-}
-
-const selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 ORDER BY alerted DESC LIMIT $3`
-
-// counters adds the highest counters of the running period to counts.
-func (o *Outbox) counters(ctx context.Context, period alert.Period, now time.Time, counts map[alert.Counter]alert.Tally) error {
-	all, err := selectAll(ctx, o.db.reads, (*count).columns, selectCounters, string(period), millis(period.Start(now)), maxCounters)
-	for _, c := range all {
-		counts[c.Counter] = c.Tally
-	}
-	return err
 }
