@@ -298,15 +298,14 @@ func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time
 		to string
 		at time.Time
 	}
-	uses, err := selectAll(ctx, o.db.reads, func(u *use) []any { return []any{&u.to, at(&u.at)} }, `SELECT recipient, used FROM (
-			SELECT recipient, CAST($1 AS BIGINT) AS used FROM sms WHERE status IN ('pending', 'sending')
-			UNION ALL SELECT recipient, sent_at FROM sms WHERE sent_at > 0 AND sent_at > $2
-		) AS uses ORDER BY used DESC`, millis(now), millis(now.Add(-time.Hour)))
-	count, rooms := make(map[string]int), make(map[string]time.Time)
-	for _, u := range uses {
-		if count[u.to]++; count[u.to] == o.options.PerHour {
-			rooms[u.to] = u.at.Add(time.Hour)
-		}
+	full, err := selectAll(ctx, o.db.reads, func(u *use) []any { return []any{&u.to, at(&u.at)} }, `SELECT recipient, used FROM (
+			SELECT recipient, used, ROW_NUMBER() OVER (PARTITION BY recipient ORDER BY used DESC) AS place FROM (
+				SELECT recipient, CAST($1 AS BIGINT) AS used FROM sms WHERE status IN ('pending', 'sending')
+				UNION ALL SELECT recipient, sent_at FROM sms WHERE sent_at > 0 AND sent_at > $2) AS uses
+		) AS places WHERE place = $3`, millis(now), millis(now.Add(-time.Hour)), o.options.PerHour)
+	rooms := make(map[string]time.Time)
+	for _, u := range full {
+		rooms[u.to] = u.at.Add(time.Hour)
 	}
 	return rooms, err
 }
