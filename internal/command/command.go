@@ -14,10 +14,11 @@ import (
 	"twilio-error-sms/internal/config"
 )
 
-// manuals has a file for each command, by its name, and one for all of them.
+// files has manuals, one for each command by its name and one for all of them,
+// and mocks, one for each kind of notification.
 //
-//go:embed manuals
-var manuals embed.FS
+//go:embed manuals mocks
+var files embed.FS
 
 // Usage returns what there is to type, a line for each command.
 func Usage() string { return manual("usage") }
@@ -32,8 +33,10 @@ func Unknown(name string) error {
 	return fmt.Errorf("unknown subcommand %q%s\n%s", name, meant, Usage())
 }
 
-func manual(name string) string {
-	text, err := manuals.ReadFile("manuals/" + name + ".txt")
+func manual(name string) string { return file("manuals/" + name + ".txt") }
+
+func file(name string) string {
+	text, err := files.ReadFile(name)
 	if err != nil {
 		panic(err) // the build embeds it
 	}

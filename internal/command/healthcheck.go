@@ -27,12 +27,14 @@ func Healthcheck(ctx context.Context, args []string, getenv func(string) string,
 		return err
 	}
 	response, body, err := exchange(request)
-	if err != nil {
-		return errors.Join(fmt.Errorf("is the server running? %w", err), wrong)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("is the server running? %w", err)
+	case response.StatusCode != http.StatusOK:
+		err = fmt.Errorf("not healthy: %s", body)
+	default:
+		_, err = fmt.Fprintln(stdout, body)
+		return err
 	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("not healthy: %s", body)
-	}
-	_, err = fmt.Fprintln(stdout, body)
-	return err
+	return errors.Join(err, wrong)
 }

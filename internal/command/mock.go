@@ -58,13 +58,12 @@ func Mock(ctx context.Context, args []string, getenv func(string) string, stdout
 }
 
 func (m *mocker) validate() error {
-	if !slices.Contains([]string{"trigger", "alarm", "debugger", "stream"}, m.kind) {
+	switch {
+	case !slices.Contains([]string{"trigger", "alarm", "debugger", "stream"}, m.kind):
 		return fmt.Errorf("-kind: expected trigger, alarm, debugger or stream, got %q", m.kind)
-	}
-	if m.level != "error" && m.level != "warning" {
+	case m.level != "error" && m.level != "warning":
 		return fmt.Errorf("-level: expected error or warning, got %q", m.level)
-	}
-	if m.n < 1 {
+	case m.n < 1:
 		return fmt.Errorf("-n: expected at least 1, got %d", m.n)
 	}
 	m.description = cmp.Or(m.description, alert.Event{Code: m.code}.Name())

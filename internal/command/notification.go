@@ -11,11 +11,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"twilio-error-sms/internal/alert"
 	"twilio-error-sms/internal/signature"
 )
 
@@ -95,110 +95,59 @@ func exchange(request *http.Request) (*http.Response, string, error) {
 	return response, strings.TrimSpace(string(body)), nil
 }
 
-// newNotification returns the next notification, with fresh SIDs.
+// newNotification returns the next notification, of the file of its kind.
 func (m *mocker) newNotification() notification {
-	switch m.kind {
-	case "stream":
-		return m.json(m.stream())
-	case "debugger":
-		return m.form(m.debugger())
-	}
-	return m.form(m.alarm())
-}
-
-// alarm returns the form of an Alarm or of its ancestor, the App Monitor
-// trigger. The SID is fresh: Twilio makes the token of it, and two alarms differ
-// in token and DateFired (in seconds) only.
-func (m *mocker) alarm() url.Values {
-	sid := newSID("AK")
-	form := url.Values{
-		"AccountSid":           {mockAccount},
-		"AppMonitorTriggerSid": {sid},
-		"CurrentValue":         {"1"},
-		"DateFired":            {time.Now().UTC().Format(time.RFC1123Z)},
-		"Description":          {m.description},
-		"ErrorCode":            {m.code},
-		"IdempotencyToken":     {mockAccount + "-FIRES-" + sid},
-		"Log":                  {m.level},
-		"TimePeriod":           {"ONE_DAY"},
-		"TriggerValue":         {"1.000000"},
-	}
-	if m.kind == "trigger" {
-		form.Set("IdempotencyToken", rand.Text())
-		form.Set("Log", map[string]string{"error": "0", "warning": "1"}[m.level])
-		form.Set("TimePeriod", "daily")
-		form.Set("TriggerValue", "1")
-	}
-	return form
-}
-
-// debugger returns the form of a Debugger webhook.
-func (m *mocker) debugger() url.Values {
-	level := strings.ToUpper(m.level)
-	return url.Values{
-		"Sid":              {newSID("NO")},
-		"AccountSid":       {mockAccount},
-		"ParentAccountSid": {""},
-		"Timestamp":        {timestamp()},
-		"Level":            {level},
-		"PayloadType":      {"application/json"},
-		"Payload": {jsonText(map[string]any{
-			"resource_sid": newSID("CA"),
-			"service_sid":  nil,
-			"error_code":   m.code,
-			"more_info":    map[string]string{"Msg": m.description, "ErrorCode": m.code, "LogLevel": level},
-			"webhook":      map[string]any{"type": "application/json", "request": map[string]any{}},
-		})},
-	}
-}
-
-// stream returns a batch of Event Streams with one error.
-func (m *mocker) stream() string {
-	sid := newSID("NO")
-	code, _ := strconv.Atoi(m.code) // in the payload it is a number
-	return cloudEvent("com.twilio.error-logs.error.logged", newSID("AB"), sid, "ErrorLogs.Error/2", map[string]string{
-		"sid":                sid,
-		"account_sid":        mockAccount,
-		"date_created":       timestamp(),
-		"level":              strings.ToUpper(m.level),
-		"master_account_sid": mockAccount,
-		"request_sid":        newSID("RQ"),
-		"service_sid":        newSID("ZH"),
-		"correlation_sid":    newSID("ZE"),
-		"product_name":       "Event Streams",
-		"error_code":         m.code,
-		"payload":            jsonText(map[string]any{"error_code": code, "message": m.description}),
+	code, _ := strconv.Atoi(m.code) // in the payload of a stream it is a number
+	fill := filler(map[string]string{
+		"account":          mockAccount,
+		"code":             m.code,
+		"description":      m.description,
+		"level":            m.level,
+		"LEVEL":            strings.ToUpper(m.level),
+		"log":              map[string]string{"error": "0", "warning": "1"}[m.level],
+		"json code":        quoted(m.code),
+		"json description": quoted(m.description),
+		"json payload":     quoted(fmt.Sprintf(`{"error_code":%d,"message":%s}`, code, quoted(m.description))),
 	})
+	if m.kind == "stream" {
+		return m.json(fill(file("mocks/stream.json")))
+	}
+	form := make(url.Values)
+	for line := range strings.Lines(file("mocks/" + m.kind + ".txt")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		form.Set(name, fill(value))
+	}
+	return m.form(form)
 }
 
 // testEvent returns the test event that Twilio posts to a sink of Event Streams.
 func testEvent(account string) string {
-	return cloudEvent(alert.TestEvent, "Sink", account, "EventStreams.TestSink/1.json", map[string]string{"test_id": rand.Text()})
+	return filler(map[string]string{"account": account})(file("mocks/test-event.json"))
 }
 
-// cloudEvent returns a batch of Event Streams with one event.
-func cloudEvent(kind, source, id, schema string, data map[string]string) string {
-	return jsonText([]any{map[string]any{
-		"specversion":     "1.0",
-		"type":            kind,
-		"source":          source,
-		"id":              id,
-		"dataschema":      "https://events-schemas.twilio.com/" + schema,
-		"datacontenttype": "application/json",
-		"time":            timestamp(),
-		"data":            data,
-	}})
-}
-
-func jsonText(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // texts and numbers can be written
+// filler returns what fills in the ${names} of a text: the values given, the time,
+// and for two letters a fresh SID that begins with them, always the same. Twilio
+// makes an alarm's token of its SID: two alarms differ in token and DateFired (in
+// seconds) only.
+func filler(values map[string]string) func(string) string {
+	now := time.Now().UTC()
+	values["time"] = now.Format("2006-01-02T15:04:05.000Z")
+	values["date"] = now.Format(time.RFC1123Z)
+	values["random"] = rand.Text()
+	value := func(name string) string {
+		if _, ok := values[name]; !ok {
+			values[name] = newSID(name)
+		}
+		return values[name]
 	}
+	return func(text string) string { return os.Expand(strings.ReplaceAll(text, "\n", ""), value) }
+}
+
+// quoted returns s as a text of JSON.
+func quoted(s string) string {
+	text, _ := json.Marshal(s) // a string can always be written
 	return string(text)
 }
-
-func timestamp() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func newSID(prefix string) string {
 	b := make([]byte, 16)

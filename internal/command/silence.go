@@ -22,15 +22,12 @@ func Silence(ctx context.Context, args []string, getenv func(string) string, std
 		return err
 	}
 	verb, object := flags.Arg(0), flags.Arg(1)
-	silence := outbox.Silence{Code: object}
 	if verb == "end" && object == "" {
 		return errors.New("name the code whose silence ends, such as 11200, or all")
 	}
-	if verb != "list" && verb != "end" {
-		var err error
-		if silence, err = outbox.ParseSilence(verb, object, time.Now()); err != nil {
-			return fmt.Errorf("%w; see twilio-error-sms silence -h", err)
-		}
+	silence, err := outbox.ParseSilence(verb, object, time.Now())
+	if err != nil && verb != "list" && verb != "end" {
+		return fmt.Errorf("%w; see twilio-error-sms silence -h", err)
 	}
 	settings, err := config.Load(getenv)
 	if err != nil {

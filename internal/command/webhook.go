@@ -28,23 +28,29 @@ func (c *checker) publicURL(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w; start the server, and see that the name leads to it, with a valid certificate", err)
 	}
+	status, path := answer.StatusCode, answer.Request.URL.Path
+	unsigned := status == http.StatusForbidden && strings.Contains(body, "X-Twilio-Signature")
 	switch {
-	case answer.StatusCode == http.StatusOK && body == "no error: "+alert.TestEvent:
+	case status == http.StatusOK && body == "no error: "+alert.TestEvent:
 		return nil
-	case answer.StatusCode/100 == 3:
-		return fmt.Errorf("it redirects to %s, and webhooks lose their fields on the way; set the final address", answer.Header.Get("Location"))
-	case here.token == "" && answer.StatusCode == http.StatusForbidden && strings.Contains(body, "X-Twilio-Signature"):
+	case unsigned && here.token == "":
 		return warning("the server is reached, but whether it believes Twilio is not known: set TWILIO_AUTH_TOKEN to try a signature")
-	case answer.StatusCode == http.StatusForbidden && strings.Contains(body, "X-Twilio-Signature"):
+	case unsigned:
 		return refusedSignature(ctx, here)
-	case answer.StatusCode == http.StatusForbidden && strings.HasPrefix(body, "closed"):
+	case status == http.StatusForbidden && strings.HasPrefix(body, "closed"):
 		return errors.New("the server runs without PUBLIC_URL; restart it with these settings")
-	case answer.StatusCode == http.StatusServiceUnavailable && strings.HasPrefix(body, "nothing was recorded"):
+	case status == http.StatusServiceUnavailable && strings.HasPrefix(body, "nothing was recorded"):
 		return errors.New("the server cannot store events; its log says why")
-	case answer.StatusCode == http.StatusNotFound && strings.HasPrefix(body, "not found: Twilio posts"):
-		return fmt.Errorf("this server has no such path; let the proxy leave the path %s as it is", answer.Request.URL.Path)
+	case status == http.StatusNotFound && strings.HasPrefix(body, "not found: Twilio posts"):
+		return fmt.Errorf("this server has no such path; let the proxy leave the path %s as it is", path)
+	case status/100 == 3:
+		return fmt.Errorf("it redirects to %s, and webhooks lose their fields on the way; set the final address", answer.Header.Get("Location"))
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return fmt.Errorf("something in front of the server refuses: %s; let POST %s pass a login, firewall or protection against bots", answer.Status, path)
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+		return fmt.Errorf("a proxy does not reach the server: %s; start the server, and see where the proxy looks for it", answer.Status)
 	}
-	return somethingElse(answer)
+	return fmt.Errorf("something else than this server answers: %s; see that name and proxy lead to it, path included", answer.Status)
 }
 
 // refusedSignature tells apart why the server refuses a signature. A form has
@@ -56,15 +62,4 @@ func refusedSignature(ctx context.Context, here aim) error {
 		return errors.New("a proxy changes query or body on the way, which Twilio signs; let it pass them on as they are")
 	}
 	return errors.New("the server refuses the signature; restart it with these settings: it runs with another TWILIO_AUTH_TOKEN or another PUBLIC_URL (its log has the address that it checked as checked_url)")
-}
-
-// somethingElse says what an answer that is not this server's means.
-func somethingElse(answer *http.Response) error {
-	switch answer.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("something in front of the server refuses: %s; let POST %s pass a login, firewall or protection against bots", answer.Status, answer.Request.URL.Path)
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return fmt.Errorf("a proxy does not reach the server: %s; start the server, and see where the proxy looks for it", answer.Status)
-	}
-	return fmt.Errorf("something else than this server answers: %s; see that name and proxy lead to it, path included", answer.Status)
 }

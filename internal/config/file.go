@@ -111,8 +111,7 @@ func Nearest(name string, all []string) string {
 		for end < shorter-start && known[len(known)-1-end] == name[len(name)-1-end] {
 			end++
 		}
-		common := 2 * (start + end)
-		if common >= len(name) && (nearest == "" || common-len(known) > best) {
+		if common := 2 * (start + end); common >= len(name) && (nearest == "" || common-len(known) > best) {
 			nearest, best = known, common-len(known)
 		}
 	}

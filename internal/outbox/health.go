@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,15 +40,12 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	if now.Sub(fromMillis(o.failed.Load())) < unhealthyFor {
 		return Health{Down: true, Problem: "the outbox cannot be written: the last webhook was refused; the log says why"}
 	}
-	health := Health{}
-	var err error
-	if health.Problem, err = o.waitingProblem(ctx, now); err != nil {
+	problem, err := o.waitingProblem(ctx, now)
+	notes, noNotes := o.lost(ctx, now.Add(-24*time.Hour))
+	if err := errors.Join(err, noNotes); err != nil {
 		return o.unhealthy("the outbox cannot be read; the log says why", err)
 	}
-	if health.Notes, err = o.lost(ctx, now.Add(-24*time.Hour)); err != nil {
-		return o.unhealthy("the outbox cannot be read; the log says why", err)
-	}
-	return health
+	return Health{Problem: problem, Notes: notes}
 }
 
 // waitingProblem says what is wrong with the SMS that wait, if anything is:

@@ -159,7 +159,10 @@ func (o *Outbox) History(ctx context.Context, now time.Time, filter Filter) (His
 	return h, nil
 }
 
-const selectLastDay = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
+const (
+	selectLastDay  = `SELECT status, COUNT(*) FROM sms WHERE created >= $1 AND body <> '' GROUP BY status ORDER BY status`
+	selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 ORDER BY alerted DESC LIMIT $3`
+)
 
 // lastDay adds to h what the counters tell, and the SMS of the last day.
 func (o *Outbox) lastDay(ctx context.Context, now time.Time, h *History) (err error) {
@@ -167,8 +170,12 @@ func (o *Outbox) lastDay(ctx context.Context, now time.Time, h *History) (err er
 		return err
 	}
 	for _, period := range []alert.Period{alert.Hourly, alert.Daily, alert.Monthly, alert.Yearly} {
-		if err := o.counters(ctx, period, now, h.Counts); err != nil {
+		highest, err := selectAll(ctx, o.db.reads, (*count).columns, selectCounters, string(period), millis(period.Start(now)), maxCounters)
+		if err != nil {
 			return err
+		}
+		for _, c := range highest {
+			h.Counts[c.Counter] = c.Tally
 		}
 	}
 	columns := func(c *StatusCount) []any { return []any{&c.Status, &c.N} }
@@ -291,15 +298,14 @@ func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time
 		to string
 		at time.Time
 	}
-	uses, err := selectAll(ctx, o.db.reads, func(u *use) []any { return []any{&u.to, at(&u.at)} }, `SELECT recipient, used FROM (
-			SELECT recipient, CAST($1 AS BIGINT) AS used FROM sms WHERE status IN ('pending', 'sending')
-			UNION ALL SELECT recipient, sent_at FROM sms WHERE sent_at > 0 AND sent_at > $2
-		) AS uses ORDER BY used DESC`, millis(now), millis(now.Add(-time.Hour)))
-	count, rooms := make(map[string]int), make(map[string]time.Time)
-	for _, u := range uses {
-		if count[u.to]++; count[u.to] == o.options.PerHour {
-			rooms[u.to] = u.at.Add(time.Hour)
-		}
+	full, err := selectAll(ctx, o.db.reads, func(u *use) []any { return []any{&u.to, at(&u.at)} }, `SELECT recipient, used FROM (
+			SELECT recipient, used, ROW_NUMBER() OVER (PARTITION BY recipient ORDER BY used DESC) AS place FROM (
+				SELECT recipient, CAST($1 AS BIGINT) AS used FROM sms WHERE status IN ('pending', 'sending')
+				UNION ALL SELECT recipient, sent_at FROM sms WHERE sent_at > 0 AND sent_at > $2) AS uses
+		) AS places WHERE place = $3`, millis(now), millis(now.Add(-time.Hour)), o.options.PerHour)
+	rooms := make(map[string]time.Time)
+	for _, u := range full {
+		rooms[u.to] = u.at.Add(time.Hour)
 	}
 	return rooms, err
 }
@@ -331,15 +337,4 @@ func (o *Outbox) phones(ctx context.Context) ([]Phone, error) {
 		phones = append(phones, p)
 	}
 	return phones, nil
-}
-
-const selectCounters = `SELECT account, code, period, start, n, alerted FROM counts WHERE period = $1 AND start = $2 ORDER BY alerted DESC LIMIT $3`
-
-// counters adds the highest counters of the running period to counts.
-func (o *Outbox) counters(ctx context.Context, period alert.Period, now time.Time, counts map[alert.Counter]alert.Tally) error {
-	all, err := selectAll(ctx, o.db.reads, (*count).columns, selectCounters, string(period), millis(period.Start(now)), maxCounters)
-	for _, c := range all {
-		counts[c.Counter] = c.Tally
-	}
-	return err
 }

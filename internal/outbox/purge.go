@@ -50,12 +50,8 @@ func (o *Outbox) purge(ctx context.Context, table, key, rows string, args ...any
 		if err != nil {
 			return fmt.Errorf("purging %s: %w", table, err)
 		}
-		n, err := done.RowsAffected()
-		if err != nil {
-			return fmt.Errorf("purging %s: %w", table, err)
-		}
-		if n < purgeRows {
-			return nil
+		if n, err := done.RowsAffected(); err != nil || n < purgeRows {
+			return err
 		}
 		// Webhooks need the same disk: most of the time it is theirs.
 		select {
