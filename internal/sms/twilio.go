@@ -122,8 +122,8 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 		}
 		sid, failure = t.create(ctx, sms)
 	}
-	if failure != nil && failure.Code == tooLongForTrial {
-		sms.Body = alert.FitTrial(sms.Body)
+	if shorter := alert.FitTrial(sms.Body); failure != nil && failure.Code == tooLongForTrial && shorter != sms.Body {
+		sms.Body = shorter
 		sid, failure = t.create(ctx, sms)
 	}
 	if failure != nil {
