@@ -49,12 +49,14 @@ func Remedy(code string) string {
 		return "verify the phone in the Console under Verified Caller IDs, " + upgrade
 	case "21607", "21267":
 		return "set ALERT_FROM to the number of the trial account, " + upgrade
-	case "21610", "21614", "21211", "21217", "30005", "30006":
-		return "correct the phone in ALERT_TO: it cannot get SMS, or has sent STOP (START from it ends that)"
+	case "21610":
+		return "text START from the phone to ALERT_FROM"
+	case "21211", "21214", "21217", "21614", "30005", "30006":
+		return "correct the phone in ALERT_TO"
 	case "30003":
 		return "the phone is off or out of reach"
 	case "30004", "30007", "30008":
-		return "a carrier has stopped it; if others fail too, ask Twilio, or send from another number in ALERT_FROM"
+		return "a carrier has stopped it; if more are, set another number in ALERT_FROM"
 	case "21609":
 		return "set PUBLIC_URL to a public https address without an underscore in its host"
 	case "21266", "63031":
