@@ -275,14 +275,14 @@ func HeldText(counts []CodeCount, since time.Time) Words {
 		}
 	}
 	if others := all - named; len(parts) > 0 && others > 0 {
-		parts = append(parts, "and "+number(others, "other"))
+		parts = append(parts, "and "+countOf(others, "other"))
 	}
 	list := strings.Join(parts, ", ")
 	if list != "" {
 		list = ": " + list
 	}
 	write := func(layout string) string {
-		s := number(all, "alert") + " held back since " + since.UTC().Format(layout) + list
+		s := countOf(all, "alert") + " held back since " + since.UTC().Format(layout) + list
 		if linked := s + " " + IndexLink; len(TrialPrefix+linked) <= oneSegment {
 			return linked
 		}
@@ -291,8 +291,8 @@ func HeldText(counts []CodeCount, since time.Time) Words {
 	return Words{Now: write("15:04 UTC"), Later: write(minutes), Until: Daily.End(since)}
 }
 
-// number writes a count of things: 1 alert, 2 alerts.
-func number(n int64, noun string) string {
+// countOf writes a count of things: 1 alert, 2 alerts.
+func countOf(n int64, noun string) string {
 	if n != 1 {
 		noun += "s"
 	}
