@@ -5,14 +5,13 @@ import (
 	"database/sql"
 	"fmt"
 	"math/bits"
-	"strconv"
 	"strings"
 )
 
-// bulkSizes is how many sizes of a bulk statement there are: for 1, 2, 4 … 64
-// rows. On SQLite they are prepared: a few of them together serve any number of
-// rows, without parsing. On Postgres a statement is sent as text, for as many rows
-// as there are up to the largest size: a prepared one would belong to a session,
+// bulkSizes is how many sizes of a bulk statement SQLite has: for 1, 2, 4 … 64
+// rows. They are prepared: a few of them together serve any number of rows, without
+// parsing. On Postgres a statement takes an array for each column, so that one short
+// text serves any number of rows. It is not prepared: it would belong to a session,
 // which a pooler lends to others, and keep a plan made for tables that were empty.
 const bulkSizes = 7
 
@@ -31,17 +30,17 @@ type statements struct {
 
 func (db *database) prepare(ctx context.Context) (err error) {
 	db.bulk = statements{
-		bulk{db: db, columns: 1, head: `SELECT signature FROM requests WHERE signature IN (`, tail: `)`},
-		bulk{db: db, columns: 2, head: `INSERT INTO requests (signature, at) VALUES `, tail: ` ON CONFLICT (signature) DO NOTHING`},
-		bulk{db: db, columns: 1, head: `SELECT id FROM events WHERE id IN (`, tail: `)`},
-		bulk{db: db, columns: 1, head: `SELECT sid FROM sids WHERE sid IN (`, tail: `)`},
-		bulk{db: db, columns: 5, head: `INSERT INTO counts (account, code, period, start, n) VALUES `,
+		bulk{db: db, columns: 1, head: `SELECT signature FROM requests WHERE signature`},
+		bulk{db: db, columns: 2, head: `INSERT INTO requests (signature, at)`, tail: ` ON CONFLICT (signature) DO NOTHING`},
+		bulk{db: db, columns: 1, head: `SELECT id FROM events WHERE id`},
+		bulk{db: db, columns: 1, head: `SELECT sid FROM sids WHERE sid`},
+		bulk{db: db, columns: 5, head: `INSERT INTO counts (account, code, period, start, n)`,
 			tail: ` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n, alerted`},
-		bulk{db: db, columns: 10, head: `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision) VALUES `,
+		bulk{db: db, columns: 10, head: `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision)`,
 			tail: ` ON CONFLICT (id) DO NOTHING`},
-		bulk{db: db, columns: 12, head: `INSERT INTO sms (id, event, summary, code, recipient, body, other, body_until, status, created, happened, next_at) VALUES `},
+		bulk{db: db, columns: 12, head: `INSERT INTO sms (id, event, summary, code, recipient, body, other, body_until, status, created, happened, next_at)`},
 	}
-	if db.numbered {
+	if db.arrays {
 		return nil
 	}
 	for _, b := range []*bulk{&db.bulk.seenRequests, &db.bulk.insertRequests, &db.bulk.seenEvents, &db.bulk.ownMessages, &db.bulk.addCounts, &db.bulk.insertEvents, &db.bulk.insertSMS} {
@@ -54,33 +53,47 @@ func (db *database) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// text returns the statement for a number of rows.
-func (b *bulk) text(rows int) string { return b.head + b.db.list(rows, b.columns) + b.tail }
+// text returns SQLite's statement for a number of rows. Its placeholders have no
+// numbers: SQLite searches a list of all names for each.
+func (b *bulk) text(rows int) string {
+	row := "(?" + strings.Repeat(",?", b.columns-1) + ")"
+	if b.columns == 1 {
+		return b.head + " IN (?" + strings.Repeat(",?", rows-1) + ")" + b.tail
+	}
+	return b.head + " VALUES " + row + strings.Repeat(","+row, rows-1) + b.tail
+}
 
-// list writes the placeholders of rows: $1,$2 for a single column, ($1,$2),
-// ($3,$4) for more. SQLite searches a list of all names for each $1, so it gets
-// ? instead.
-func (db *database) list(rows, columns int) string {
-	var b strings.Builder
-	for n := range rows * columns {
-		switch {
-		case n > 0 && n%columns == 0 && columns > 1:
-			b.WriteString("),(")
-		case n > 0:
-			b.WriteByte(',')
-		case columns > 1:
-			b.WriteByte('(')
-		}
-		if db.numbered {
-			b.WriteString("$" + strconv.Itoa(n+1))
-		} else {
-			b.WriteByte('?')
-		}
+// withArrays returns Postgres's statement and its arguments: the columns of args.
+func (b *bulk) withArrays(args []any) (text string, columns []any) {
+	var places []string
+	for c := range b.columns {
+		name, column := arrayOf(args[c:], b.columns)
+		columns = append(columns, column)
+		places = append(places, fmt.Sprintf("$%d::%s", c+1, name))
 	}
-	if columns > 1 {
-		b.WriteByte(')')
+	list := strings.Join(places, ", ")
+	if b.columns == 1 {
+		return b.head + " = ANY(" + list + ")" + b.tail, columns
 	}
-	return b.String()
+	return b.head + " SELECT * FROM unnest(" + list + ")" + b.tail, columns
+}
+
+// arrayOf returns every nth of args as an array, and the array's type.
+func arrayOf(args []any, n int) (name string, array any) {
+	switch args[0].(type) {
+	case int64:
+		return "bigint[]", collect[int64](args, n)
+	case []byte:
+		return "bytea[]", collect[[]byte](args, n)
+	}
+	return "text[]", collect[string](args, n)
+}
+
+func collect[T any](args []any, n int) (all []T) {
+	for i := 0; i < len(args); i += n {
+		all = append(all, args[i].(T))
+	}
+	return all
 }
 
 // runner runs a statement. It is a *sql.Stmt or an unprepared statement.
@@ -91,27 +104,27 @@ type runner interface {
 
 // unprepared is a statement of a transaction that is sent as text.
 type unprepared struct {
-	tx   *sql.Tx
-	text string
+	tx *sql.Tx
+	b  *bulk
 }
 
 func (u unprepared) ExecContext(ctx context.Context, args ...any) (sql.Result, error) {
-	return u.tx.ExecContext(ctx, u.text, args...)
+	text, columns := u.b.withArrays(args)
+	return u.tx.ExecContext(ctx, text, columns...)
 }
 
 func (u unprepared) QueryContext(ctx context.Context, args ...any) (*sql.Rows, error) {
-	return u.tx.QueryContext(ctx, u.text, args...)
+	text, columns := u.b.withArrays(args)
+	return u.tx.QueryContext(ctx, text, columns...)
 }
 
 // next returns the largest statement that the arguments fill, and how many of
 // them it takes.
 func (b *bulk) next(ctx context.Context, tx *sql.Tx, args []any) (runner, int) {
-	rows := len(args) / b.columns
-	if b.db.numbered {
-		rows = min(rows, 1<<(bulkSizes-1))
-		return unprepared{tx, b.text(rows)}, rows * b.columns
+	if b.db.arrays {
+		return unprepared{tx, b}, len(args)
 	}
-	i := min(bits.Len(uint(rows)), bulkSizes) - 1
+	i := min(bits.Len(uint(len(args)/b.columns)), bulkSizes) - 1
 	return tx.StmtContext(ctx, b.sizes[i]), b.columns << i
 }
 

@@ -27,7 +27,7 @@ type database struct {
 	// skipLocked makes a claim skip the SMS that others claim. Only Postgres
 	// needs and knows it: SQLite has a single writer.
 	skipLocked string
-	numbered   bool // Postgres: the placeholders of lists are numbered
+	arrays     bool // Postgres: a bulk statement takes an array for each column
 	bulk       statements
 	// file is SQLite's file. It is closed after SQLite closed it: closing it
 	// releases SQLite's locks, which belong to the process.
@@ -74,7 +74,7 @@ func (db *database) migrate(ctx context.Context, lock string) error {
 		case version == 1:
 			statements = upgrade
 		}
-		if !db.numbered {
+		if !db.arrays {
 			statements = strings.NewReplacer("/*", "", "*/", "").Replace(statements)
 		}
 		for statement := range strings.SplitSeq(strings.TrimSpace(statements), ";\n") {
@@ -122,7 +122,7 @@ const lostPause = 50 * time.Millisecond
 func (db *database) transact(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	for {
 		err := db.attempt(ctx, do)
-		gone := err != nil && db.numbered && lost(err)
+		gone := err != nil && db.arrays && lost(err)
 		if gone {
 			db.dropConnections()
 		}
@@ -151,7 +151,7 @@ func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.T
 	if err != nil {
 		return err
 	}
-	if !db.numbered {
+	if !db.arrays {
 		// On SQLite only BEGIN waits for others. To watch the context of each
 		// later statement costs a tenth of a webhook.
 		ctx = context.WithoutCancel(ctx)

@@ -53,7 +53,7 @@ func openPostgres(ctx context.Context, address string) (*database, error) {
 	writes.SetMaxOpenConns(size)
 	writes.SetMaxIdleConns(size)
 	writes.SetConnMaxLifetime(connLifetime)
-	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED", numbered: true}
+	db := &database{writes: writes, reads: writes, skipLocked: "FOR UPDATE SKIP LOCKED", arrays: true}
 	// Replicas that start together must not create the tables together.
 	if err := db.migrate(ctx, "SELECT pg_advisory_xact_lock(7304001)"); err != nil {
 		return nil, errors.Join(withAdvice(err), db.Close())
