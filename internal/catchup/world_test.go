@@ -170,7 +170,7 @@ func (l *memoryLog) questions() []question {
 // minutes returns when each question was asked, as the time since noon.
 func (l *memoryLog) minutes() (all []time.Duration) {
 	for _, q := range l.questions() {
-		all = append(all, q.at.Sub(noon))
+		all = append(all, q.at.Sub(noon).Round(time.Second)) // a file that is locked costs some milliseconds
 	}
 	return all
 }
