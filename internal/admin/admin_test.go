@@ -295,7 +295,7 @@ func TestPageOfAnEmptyOutbox(t *testing.T) {
 		"<code>twilio-error-sms mock</code>":              nil,
 		"No webhook from Twilio yet":                      nil,
 		"<code>30003,30005 never</code>":                  nil,
-		"<b>…0002</b>\nno alert sent yet":                nil,
+		"<b>…0002</b>\nno alert sent yet":                 nil,
 		"<code>* at 1,10,100 daily</code><span":           nil,
 		"nothing counted in this period":                  nil,
 		`value="tomorrow">until tomorrow 00:00 UTC</opti`: nil,
