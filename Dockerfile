@@ -18,7 +18,7 @@ COPY --from=build /out/twilio-error-sms /
 COPY --from=build --chown=65532:65532 /out/data /data
 ARG VERSION=dev
 LABEL org.opencontainers.image.title="twilio-error-sms" \
-      org.opencontainers.image.description="Texts to your phones what Twilio says of errors in your application" \
+      org.opencontainers.image.description="Texts the errors of your Twilio application to your phones" \
       org.opencontainers.image.version="$VERSION"
 # USER_ID=0 is for platforms whose volumes belong to root: docs/deploy.md.
 ARG USER_ID=65532

@@ -109,18 +109,20 @@ func (m *mocker) send(ctx context.Context, n notification) (string, error) {
 		return "", fmt.Errorf("%w; start the server, or name its URL", err)
 	}
 	if err == nil && response.StatusCode/100 != 2 {
-		err = fmt.Errorf("the server answered %s: %s%s", response.Status, answer, m.causes(response))
+		err = fmt.Errorf("the server answered %s: %s%s", response.Status, answer, m.causes(response, answer))
 	}
 	return answer, err
 }
 
 // causes returns the likely causes of a refusal, "" if the answer says enough.
-func (m *mocker) causes(response *http.Response) string {
+func (m *mocker) causes(response *http.Response, answer string) string {
 	switch {
 	case response.StatusCode/100 == 3:
 		return "\nit redirects to " + response.Header.Get("Location") + ", where Twilio arrives without the fields: use the final address, for PUBLIC_URL too"
 	case response.StatusCode != http.StatusForbidden:
 		return ""
+	case strings.Contains(answer, "bound to another account"):
+		return "\nmock errors happen in an account of their own, for which only a token without AC…: signs"
 	}
 	token := "TWILIO_AUTH_TOKEN is neither the server's nor one of its WEBHOOK_AUTH_TOKENS"
 	if m.token == "" {
