@@ -171,7 +171,7 @@ func newHealth(box *outbox.Outbox, reader *catchup.Reader, tokenRefused *atomic.
 
 // logStart logs what runs, and the settings that may not be meant so.
 func logStart(logger *slog.Logger, settings config.Config, addr net.Addr) {
-	for _, warning := range settings.Warnings() {
+	for _, warning := range settings.Warnings {
 		logger.Warn("a setting may be wrong", "setting", warning)
 	}
 	logger.Info("listening", "version", version, "addr", addr.String(), "settings", settings)

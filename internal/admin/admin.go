@@ -59,7 +59,7 @@ func New(settings config.Config, box *outbox.Outbox, health func(context.Context
 	if settings.AdminPassword == "" {
 		return localOnly(handler)
 	}
-	return &door{next: handler, password: sha256.Sum256([]byte(settings.AdminPassword)), logger: logger}
+	return &login{next: handler, password: sha256.Sum256([]byte(settings.AdminPassword)), logger: logger}
 }
 
 // backlog returns what waits in the outbox. Without a running reader the mark

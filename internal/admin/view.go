@@ -127,13 +127,11 @@ func parsePosition(s string) outbox.Position {
 // reason is the error of an SMS: Twilio's code, or what went wrong.
 type reason string
 
-var codePattern = regexp.MustCompile(`^[0-9]{3,6}$`)
-
 // Code returns Twilio's code, or "".
-func (r reason) Code() string { return codePattern.FindString(string(r)) }
+func (r reason) Code() string { return alert.ParseCode(string(r)) }
 
 // Name returns the short name of the code.
-func (r reason) Name() string { return alert.Event{Code: r.Code()}.Name() }
+func (r reason) Name() string { return alert.CodeName(r.Code()) }
 
 // Remedy says what to do about the code.
 func (r reason) Remedy() string {

@@ -107,7 +107,7 @@ func TestSilenceIsRefused(t *testing.T) {
 		"with the password":           {true, good, func(r *http.Request) { r.SetBasicAuth("", "correct horse") }, 303},
 		"with it, by another origin":  {true, good, func(r *http.Request) { r.SetBasicAuth("", "correct horse"); r.Header.Set("Origin", "null") }, 403},
 		"no code":                     {false, url.Values{"code": {""}, "for": {"1h"}}, nil, 400},
-		"what is no code":             {false, url.Values{"code": {"<script>"}, "for": {"1h"}}, nil, 400},
+		"what is not a code":          {false, url.Values{"code": {"<script>"}, "for": {"1h"}}, nil, 400},
 		"for ever":                    {false, url.Values{"code": {"11200"}, "for": {"99999h"}}, nil, 400},
 		"for no time":                 {false, url.Values{"code": {"11200"}}, nil, 400},
 		"a silence that ended before": {false, url.Values{"code": {"30003"}, "for": {"end"}}, nil, 303},

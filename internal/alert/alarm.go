@@ -32,7 +32,7 @@ func (e Event) CountedSince() time.Time {
 }
 
 // CountsEverything reports whether an alarm watches errors of any code
-// ("Any Warning or Error"): its code is then that of one of them.
+// ("Any Warning or Error"): its code is then the code of one of them.
 func (e Event) CountsEverything() bool {
 	d := strings.ToLower(e.Description)
 	return strings.HasPrefix(d, "any ") && (strings.Contains(d, "error") || strings.Contains(d, "warning"))

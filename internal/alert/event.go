@@ -27,10 +27,14 @@ type Kind string
 const (
 	Alarm    Kind = "alarm"    // App Monitor trigger (2014) or Alarm (today)
 	Debugger Kind = "debugger" // Debugger webhook
-	Stream   Kind = "stream"   // Event Streams, com.twilio.error-logs.error.logged
+	Stream   Kind = "stream"   // Event Streams, of the type ErrorLogged
 	ErrorLog Kind = "log"      // Twilio's error log, read by the catch-up reader
 	Other    Kind = "other"    // any other event of Event Streams, such as a sink's test event: no error
 )
+
+// ErrorLogged is the type of the events of Event Streams that tell of errors.
+// Source: https://www.twilio.com/docs/events/event-types/errors/error-logs.
+const ErrorLogged = "com.twilio.error-logs.error.logged"
 
 // TestEvent is the description of the test event that Twilio sends to a sink of
 // Event Streams, or check and connect to the server: an event of kind Other.
@@ -78,14 +82,20 @@ type Event struct {
 // IndexLink is Twilio's page of all error codes.
 const IndexLink = "https://www.twilio.com/docs/api/errors"
 
-// Link returns the address of the page at Twilio that explains the event, or
-// of the index of all codes when it has no code.
-func (e Event) Link() string {
-	if e.Code == "" {
+// CodeLink returns the address of the page at Twilio that explains an error code,
+// or of the index of all codes where there is none.
+func CodeLink(code string) string {
+	if code == "" {
 		return IndexLink
 	}
-	return IndexLink + "/" + e.Code
+	return IndexLink + "/" + code
 }
+
+// Link returns CodeLink of the event's code.
+func (e Event) Link() string { return CodeLink(e.Code) }
+
+// Name returns CodeName of the event's code.
+func (e Event) Name() string { return CodeName(e.Code) }
 
 // consoleLink is Twilio's page of an event, less its SID.
 const consoleLink = "https://www.twilio.com/console/debugger/"
@@ -99,9 +109,6 @@ func (e Event) ConsoleLink() string {
 	return consoleLink + e.ID
 }
 
-// Name returns the short name of the event's code, or "" when it is unknown.
-func (e Event) Name() string { return codeName(e.Code) }
-
 // Summary says what happened: Twilio's description, or the name of the code.
 // The description of an alarm that watches everything ("Any Warning or
 // Error") does not say which error it was, so Summary adds the name of the code.
@@ -113,9 +120,9 @@ func (e Event) Summary() string {
 	return cmp.Or(e.Description, name)
 }
 
-// parseCode returns s if it can be an error code, and "" otherwise. Twilio's
+// ParseCode returns s if it can be an error code, and "" otherwise. Twilio's
 // codes have 3 to 6 digits; nothing else may become part of a link.
-func parseCode(s string) string {
+func ParseCode(s string) string {
 	if len(s) < 3 || len(s) > 6 || leadingDigits(s) != s {
 		return ""
 	}

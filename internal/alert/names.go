@@ -22,5 +22,5 @@ var codeNames = sync.OnceValue(func() map[string]string {
 	return names
 })
 
-// codeName returns the short name of code, or "" when it is unknown.
-func codeName(code string) string { return codeNames()[code] }
+// CodeName returns the short name of an error code, or "" when it is unknown.
+func CodeName(code string) string { return codeNames()[code] }

@@ -163,7 +163,7 @@ func parseAlarm(get func(key string) string, token string) (Event, error) {
 		ID:          requestID(token),
 		Kind:        Alarm,
 		Account:     parseSID(get("AccountSid")),
-		Code:        parseCode(get("ErrorCode")),
+		Code:        ParseCode(get("ErrorCode")),
 		Level:       parseLevel(get("Log")),
 		Description: cleanDescription(get("Description")),
 		Time:        parseTime(get("DateFired")),
@@ -260,8 +260,8 @@ func (s said) first() text {
 // code returns the error code, wherever Twilio put it: in its own field, as
 // "32009,text" in more_info, or as "11203 text" in a header that it noted.
 func (d details) code() string {
-	return cmp.Or(parseCode(string(d.Code)), parseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
-		parseCode(leadingDigits(string(d.Webhook.Response.Headers.Error))))
+	return cmp.Or(ParseCode(string(d.Code)), ParseCode(leadingDigits(string(d.MoreInfo.ErrorCode))),
+		ParseCode(leadingDigits(string(d.Webhook.Response.Headers.Error))))
 }
 
 func (d details) description() string {
@@ -328,7 +328,7 @@ func parseCloudEvent(body []byte) (Event, error) {
 	if c.Type == "" {
 		return Event{}, errors.New("the CloudEvent has no type")
 	}
-	if c.Type != "com.twilio.error-logs.error.logged" {
+	if c.Type != ErrorLogged {
 		// A test event's id is the account's, the same each time: always news.
 		return Event{Kind: Other, Level: Info, Description: cleanDescription(string(c.Type))}, nil
 	}
@@ -347,7 +347,7 @@ func parseCloudEvent(body []byte) (Event, error) {
 		ID:          identity(string(id)),
 		Kind:        Stream,
 		Account:     parseSID(string(data.Account)),
-		Code:        cmp.Or(parseCode(string(data.Code)), payload.code()),
+		Code:        cmp.Or(ParseCode(string(data.Code)), payload.code()),
 		Level:       parseLevel(string(data.Level)),
 		Description: payload.description(),
 		Resource:    parseSID(string(payload.Resource)),
@@ -380,7 +380,7 @@ func ParseErrorLogEntry(entry ErrorLogEntry) Event {
 		ID:          identity(entry.SID),
 		Kind:        ErrorLog,
 		Account:     parseSID(entry.Account),
-		Code:        cmp.Or(parseCode(entry.Code), d.code()),
+		Code:        cmp.Or(ParseCode(entry.Code), d.code()),
 		Level:       parseLevel(entry.Level),
 		Description: d.description(),
 		Resource:    parseSID(entry.Resource),

@@ -109,7 +109,7 @@ func allCodes(s string) bool {
 	codes := 0
 	for _, group := range strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' }) {
 		switch {
-		case len(group) >= 5 && codeName(group) != "":
+		case len(group) >= 5 && CodeName(group) != "":
 			codes++
 		case len(group) != 3 || group[0] < '1' || group[0] > '5':
 			return false

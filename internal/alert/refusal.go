@@ -25,7 +25,7 @@ func Advice(code string) string {
 	if code == "" {
 		return ""
 	}
-	name := codeName(code)
+	name := CodeName(code)
 	if name != "" {
 		name = " (" + name + ")"
 	}
@@ -68,5 +68,5 @@ func Remedy(code string) string {
 	case "21212", "21407", "21601", "21603", "21606", "21613", "21616", "21657", "21659", "21660", "21661", "30037", "30042", "63002", "63007", "63008":
 		return "set ALERT_FROM to a number of this account and region that can text the recipient's country"
 	}
-	return "see " + Event{Code: code}.Link()
+	return "see " + CodeLink(code)
 }

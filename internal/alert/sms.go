@@ -61,7 +61,7 @@ func Mask(number string) string { return "..." + number[max(len(number)-4, 0):] 
 
 // Report is what a status callback of Twilio says of an SMS.
 type Report struct {
-	ID     string // that of the SMS, from the callback's address; may be empty
+	ID     string // of the SMS, by the callback's address; may be empty
 	SID    string // Twilio's
 	Status string // in Twilio's words: delivered, undelivered, …
 	Code   string // Twilio's error code, or empty
@@ -74,7 +74,7 @@ func ParseReport(id string, form url.Values) (Report, error) {
 		ID:     clean(id, 40),
 		SID:    parseSID(form.Get("MessageSid")),
 		Status: clean(form.Get("MessageStatus"), 40),
-		Code:   parseCode(form.Get("ErrorCode")),
+		Code:   ParseCode(form.Get("ErrorCode")),
 	}
 	if report.SID == "" || report.Status == "" {
 		return Report{}, errors.New("missing MessageSid or MessageStatus")

@@ -24,7 +24,7 @@ func TestTriggersReadAsTheyWereWritten(t *testing.T) {
 			t.Errorf("%q reads %q, want %q", written, got, want)
 		}
 		if again, err := ParseTriggers(want); err != nil || again.Rules[0].String() != want {
-			t.Errorf("%q is no rule: %v", want, err)
+			t.Errorf("%q is not a rule: %v", want, err)
 		}
 	}
 }

@@ -44,8 +44,8 @@ var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 // placeholders are the names that ALERT_TEXT may use.
 var placeholders = []string{"code", "name", "description", "count", "account", "time", "link", "event"}
 
-// minutes is how a time reads in an SMS.
-const minutes = "2006-01-02 15:04 UTC"
+// TimeLayout is how a time in UTC reads in an SMS.
+const TimeLayout = "2006-01-02 15:04 UTC"
 
 // DefaultText is the recipe's text, in one segment.
 func DefaultText() Text {
@@ -72,9 +72,9 @@ func ParseText(s string) (Text, error) {
 	text.ucs2 = strings.ContainsFunc(placeholder.ReplaceAllString(text.template, ""), func(r rune) bool { return foldRune(r) == "" })
 	longest := map[string]string{
 		"code":    "123456",
-		"count":   "1000000000th of all of its hour, at " + minutes,
+		"count":   "1000000000th of all of its hour, at " + TimeLayout,
 		"account": strings.Repeat("A", 34),
-		"time":    minutes,
+		"time":    TimeLayout,
 		"link":    IndexLink + "/123456",
 		"event":   consoleLink + strings.Repeat("N", 34),
 	}
@@ -172,7 +172,7 @@ func (t Text) values(e Event, counts []Count, later bool) map[string]string {
 		"level":       map[Level]string{Error: "An error", Warning: "A warning", Info: "A notice"}[e.Level],
 	}
 	if !e.Time.IsZero() {
-		values["time"] = e.Time.UTC().Format(minutes)
+		values["time"] = e.Time.UTC().Format(TimeLayout)
 	}
 	return values
 }
@@ -213,7 +213,7 @@ func occurrence(e Event, counts []Count, later bool) string {
 	if e.Kind == Alarm && e.Count > 1 {
 		parts = append(parts, fmt.Sprintf("%d %s", e.Count, twilioPeriod(e, later)))
 	}
-	at := e.Time.UTC().Format(minutes)
+	at := e.Time.UTC().Format(TimeLayout)
 	for _, c := range counts {
 		s := Ordinal(c.N)
 		if c.Code == anyCode {
@@ -247,20 +247,23 @@ func twilioPeriod(e Event, later bool) string {
 	return cmp.Or(alarmPeriods[strings.ToUpper(e.Period)].words, "so far")
 }
 
-// CodeCount is how many alerts of a code were held back.
+// CodeCount is how many events or alerts of a code there were.
 type CodeCount struct {
 	Code  string
 	Count int64
+}
+
+// MoreFrequent orders counts for slices.SortFunc: the highest first, equal ones by
+// code.
+func (c CodeCount) MoreFrequent(than CodeCount) int {
+	return cmp.Or(cmp.Compare(than.Count, c.Count), cmp.Compare(c.Code, than.Code))
 }
 
 // HeldText writes the SMS that tells of alerts held back since a time: how
 // many, and the most frequent codes. It fits in one segment also with TrialPrefix
 // before it.
 func HeldText(counts []CodeCount, since time.Time) Words {
-	counts = slices.Clone(counts)
-	slices.SortFunc(counts, func(a, b CodeCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code))
-	})
+	counts = slices.SortedFunc(slices.Values(counts), CodeCount.MoreFrequent)
 	shown := 3
 	if len(counts) > shown {
 		shown = 2
@@ -288,7 +291,7 @@ func HeldText(counts []CodeCount, since time.Time) Words {
 		}
 		return s
 	}
-	return Words{Now: write("15:04 UTC"), Later: write(minutes), Until: Daily.End(since)}
+	return Words{Now: write("15:04 UTC"), Later: write(TimeLayout), Until: Daily.End(since)}
 }
 
 // countOf writes a count of things: 1 alert, 2 alerts.

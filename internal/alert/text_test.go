@@ -298,7 +298,7 @@ func TestAlertText(t *testing.T) {
 			strings.Repeat("x", 272) + "... " + link},
 		{"an empty value takes its space along", "{code} {time} {link}", alarm(t, "ErrorCode", "11200"), "11200 " + link},
 		{"an empty value takes its brackets along", "errors ({count}) [{time}] {link}", alarm(t, "ErrorCode", "11200"), "errors " + link},
-		{"brackets of somebody's own stay", "f() ({description}) {link}", describe("g() failed"), "f() (g() failed) " + link},
+		{"the user's own brackets stay", "f() ({description}) {link}", describe("g() failed"), "f() (g() failed) " + link},
 		{"late, without {count} and {time}", "{code} {description} {link}", late(badGateway), "11200 Bad Gateway (2022-08-09 16:51 UTC) " + link},
 		{"late, with {time}", "{code} {time} {link}", late(badGateway), "11200 2022-08-09 16:51 UTC " + link},
 		{"late, with {count}", "{code} {count} {link}", late(badGateway), "11200 10th of 2022-08-09, at 16:51 UTC " + link},
@@ -474,12 +474,12 @@ func TestEveryCodeHasItsName(t *testing.T) {
 		if len(fields) != 3 {
 			t.Fatalf("%q has no three fields", line)
 		}
-		if got := codeName(fields[0]); got != strings.Join(strings.Fields(fields[2]), " ") {
+		if got := CodeName(fields[0]); got != strings.Join(strings.Fields(fields[2]), " ") {
 			t.Errorf("the name of %s is %q, want %q", fields[0], got, fields[2])
 		}
 	}
 	for _, code := range []string{"", "000", "100", "11199", "999999", "error", "11200\t", "\n"} {
-		if got := codeName(code); got != "" {
+		if got := CodeName(code); got != "" {
 			t.Errorf("the name of %q is %q, want none", code, got)
 		}
 	}

@@ -145,7 +145,7 @@ func parseTrigger(words []string) (Trigger, error) {
 	subjects := strings.Split(take(), ",")
 	for _, subject := range subjects {
 		single := subject == eachCode || subject == anyCode
-		if parseCode(subject) == "" && !(single && len(subjects) == 1) {
+		if ParseCode(subject) == "" && !(single && len(subjects) == 1) {
 			return Trigger{}, errors.New(`expected "*", "any" or codes such as 11200,13226`)
 		}
 	}

@@ -230,7 +230,7 @@ func TestReasons(t *testing.T) {
 }
 
 // TestBatches shows that a delivery which jumps over several values of a
-// trigger makes one alert, that of the highest.
+// trigger makes one alert, for the highest.
 func TestBatches(t *testing.T) {
 	t.Parallel()
 	repeat := func(n int, events ...Event) (all []Event) {

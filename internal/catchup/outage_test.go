@@ -78,7 +78,7 @@ func webhook(e twiliotest.Entry) (alert.Event, error) {
 	}, "")
 }
 
-// hour returns a thousand errors of the next hour, in order, of which some
+// hour returns a thousand errors of the next hour, in order; some of them
 // enter Twilio's log minutes later.
 func hour(random *rand.Rand) []twiliotest.Entry {
 	codes := []string{"11200", "11200", "11200", "11200", "12100", "30003", "30007", "13227", "21610", "82002"}

@@ -101,7 +101,7 @@ func Check(ctx context.Context, args []string, getenv func(string) string, stdou
 		return errors.New("-send: a dry run sends nothing; set DRY_RUN=false")
 	}
 	c.report("settings", nil)
-	for _, doubt := range c.settings.Warnings() {
+	for _, doubt := range c.settings.Warnings {
 		fmt.Fprintf(stdout, "warn  %s\n", doubt)
 	}
 	c.report("outbox", c.outbox(ctx))
@@ -149,7 +149,7 @@ func (c *checker) outbox(ctx context.Context) error {
 	}
 	health := c.box.Health(ctx)
 	if health.Problem != "" {
-		return fmt.Errorf("%s; the server's log tells more", health.Problem)
+		return errors.New(health.Problem)
 	}
 	if len(health.Notes) > 0 {
 		return warning(strings.Join(health.Notes, "; "))
@@ -268,7 +268,7 @@ func (c *checker) send(ctx context.Context, to string, wait time.Duration) error
 	test := alert.SMS{ID: "check-" + rand.Text(), To: to, Body: testText}
 	sid, err := c.twilio.Send(ctx, test)
 	if failure, ok := errors.AsType[*alert.SendError](err); ok {
-		return withRemedy(err, "see "+alert.Event{Code: failure.Code}.Link())
+		return withRemedy(err, "see "+alert.CodeLink(failure.Code))
 	}
 	if err == nil && c.box != nil {
 		err = c.box.Own(ctx, sid, test.ID)
@@ -284,7 +284,7 @@ func (c *checker) send(ctx context.Context, to string, wait time.Duration) error
 		case d.Status == "delivered", d.Status == "read":
 			return nil
 		case d.Status == "undelivered", d.Status == "failed":
-			return fmt.Errorf("%s, %s; see %s", d.Status, alert.Advice(d.Code), alert.Event{Code: d.Code}.Link())
+			return fmt.Errorf("%s, %s; see %s", d.Status, alert.Advice(d.Code), alert.CodeLink(d.Code))
 		case !sleep(ctx, deadline):
 			return warning(fmt.Sprintf("still %s; not every carrier reports a delivery, look at the phone", d.Status))
 		}

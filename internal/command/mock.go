@@ -21,7 +21,7 @@ import (
 type mocker struct {
 	kind, code, description, level string
 	n                              int
-	aim
+	destination
 }
 
 // Mock posts mock notifications to a server and prints its answers, or prints
@@ -38,7 +38,7 @@ func Mock(ctx context.Context, args []string, getenv func(string) string, stdout
 	if done, err := parse(flags, args, 1, stdout); done || err != nil {
 		return err
 	}
-	if err := errors.Join(m.validate(), m.take(flags.Args(), getenv)); err != nil {
+	if err := errors.Join(m.validate(), m.setDestination(flags.Args(), getenv)); err != nil {
 		return err
 	}
 	deliver := m.send
@@ -66,12 +66,12 @@ func (m *mocker) validate() error {
 	case m.n < 1:
 		return fmt.Errorf("-n: expected at least 1, got %d", m.n)
 	}
-	m.description = cmp.Or(m.description, alert.Event{Code: m.code}.Name())
+	m.description = cmp.Or(m.description, alert.CodeName(m.code))
 	return nil
 }
 
-// take takes aim: where to post, and for which address to sign.
-func (m *mocker) take(args []string, getenv func(string) string) error {
+// setDestination finds where to post, and for which address to sign.
+func (m *mocker) setDestination(args []string, getenv func(string) string) error {
 	server, err := config.LoadServer(getenv)
 	if err != nil {
 		return err

@@ -29,34 +29,34 @@ type notification struct {
 	url, contentType, signature, body string
 }
 
-// aim is where notifications go.
-type aim struct {
+// destination is where notifications go.
+type destination struct {
 	target string // where to post
 	signed string // the address that Twilio would have been given
 	token  string // signs, or is empty
 }
 
 // form returns the notification of a form.
-func (a aim) form(form url.Values) notification {
-	return notification{a.target, "application/x-www-form-urlencoded", a.sign(a.signed, form), form.Encode()}
+func (d destination) form(form url.Values) notification {
+	return notification{d.target, "application/x-www-form-urlencoded", d.sign(d.signed, form), form.Encode()}
 }
 
 // json returns the notification of a JSON body, with its hash in the query.
-func (a aim) json(body string) notification {
+func (d destination) json(body string) notification {
 	hash := sha256.Sum256([]byte(body))
 	query := "?bodySHA256=" + hex.EncodeToString(hash[:])
-	if strings.Contains(a.target, "?") {
+	if strings.Contains(d.target, "?") {
 		query = "&" + query[1:]
 	}
-	return notification{a.target + query, "application/json", a.sign(a.signed+query, nil), body}
+	return notification{d.target + query, "application/json", d.sign(d.signed+query, nil), body}
 }
 
 // sign returns what X-Twilio-Signature says, or "" without a token.
-func (a aim) sign(address string, form url.Values) string {
-	if a.token == "" {
+func (d destination) sign(address string, form url.Values) string {
+	if d.token == "" {
 		return ""
 	}
-	return signature.Sign(a.token, address, form)
+	return signature.Sign(d.token, address, form)
 }
 
 // post posts n, and returns the answer and the beginning of its body.

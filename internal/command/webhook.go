@@ -23,7 +23,7 @@ func (c *checker) publicURL(ctx context.Context) error {
 		}
 		return warning("missing; everyone who reaches the port can make the phones ring")
 	}
-	here := aim{c.webhookURL(), c.webhookURL(), c.settings.AuthToken}
+	here := destination{c.webhookURL(), c.webhookURL(), c.settings.AuthToken}
 	answer, body, err := here.json(testEvent(c.settings.Account.SID)).post(ctx)
 	if err != nil {
 		return fmt.Errorf("%w; start the server, and see that the name leads to it, with a valid certificate", err)
@@ -54,9 +54,9 @@ func (c *checker) publicURL(ctx context.Context) error {
 }
 
 // refusedSignature tells apart why the server refuses a signature. A form has
-// no query of its own: with one that is no event the server finds fault, unless
+// no query of its own: the server finds fault with one that is not an event, unless
 // it refuses that as well.
-func refusedSignature(ctx context.Context, here aim) error {
+func refusedSignature(ctx context.Context, here destination) error {
 	answer, _, err := here.form(url.Values{"from": {"twilio-error-sms check"}}).post(ctx)
 	if err == nil && answer.StatusCode == http.StatusBadRequest {
 		return errors.New("a proxy changes query or body on the way, which Twilio signs; let it pass them on as they are")

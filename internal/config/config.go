@@ -54,13 +54,10 @@ type Config struct {
 	PollEvery time.Duration
 	// LogLevel is LOG_LEVEL.
 	LogLevel slog.Level
-
-	warnings []string
+	// Warnings say of settings that are probably not what was meant, what to write
+	// instead. They hold no secret.
+	Warnings []string
 }
-
-// Warnings says of settings that are probably not what was meant, what to write
-// instead. They hold no secret.
-func (c Config) Warnings() []string { return c.warnings }
 
 // StatusCallback is the address at which Twilio tells what becomes of an SMS. It
 // is empty without PUBLIC_URL, or without the token that Twilio signs it with.
@@ -114,7 +111,7 @@ func Load(getenv func(string) string) (Config, error) {
 		r.expected("LOG_LEVEL", "debug, info, warn or error", r.text("LOG_LEVEL", ""))
 	}
 	r.unknown()
-	c.warnings = r.warnings
+	c.Warnings = r.warnings
 	return c, errors.Join(r.problems...)
 }
 

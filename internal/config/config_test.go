@@ -29,7 +29,7 @@ func load(t *testing.T, env map[string]string) Config {
 	return config
 }
 
-// realSettings is the settings of somebody with an account and a public address.
+// realSettings are the settings of a user with an account and a public address.
 func realSettings() map[string]string {
 	return map[string]string{
 		"TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef", "TWILIO_AUTH_TOKEN": firstToken,
@@ -384,7 +384,7 @@ func TestWarnings(t *testing.T) {
 			t.Parallel()
 			env := realSettings()
 			maps.Copy(env, c.change)
-			got := load(t, env).Warnings()
+			got := load(t, env).Warnings
 			if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], c.want)) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -403,8 +403,8 @@ func TestTokenInTheWrongPlace(t *testing.T) {
 		env := realSettings()
 		env[match[1]] = firstToken
 		c, err := Load(func(name string) string { return env[name] })
-		if err != nil && strings.Contains(err.Error(), firstToken[:30]) || strings.Contains(strings.Join(c.Warnings(), ""), firstToken[:30]) {
-			t.Errorf("as %s: %v %q", match[1], err, c.Warnings())
+		if err != nil && strings.Contains(err.Error(), firstToken[:30]) || strings.Contains(strings.Join(c.Warnings, ""), firstToken[:30]) {
+			t.Errorf("as %s: %v %q", match[1], err, c.Warnings)
 		}
 	}
 }

@@ -111,7 +111,7 @@ func TestNamesThatAreNoSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := strings.Join(c.Warnings(), "\n")
+		got := strings.Join(c.Warnings, "\n")
 		if want == "" && got != "" || !strings.Contains(got, want) || want != "" && !strings.Contains(got, ".env, line 2: ") {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}

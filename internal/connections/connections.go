@@ -52,7 +52,7 @@ func Limit(server *http.Server, most int) {
 	}
 }
 
-// key is that of the function that makes a request's connection busy.
+// key finds, in a request's context, the function that makes its connection busy.
 type key struct{}
 
 // Busy tells that a request is believed and the server works for it, by the

@@ -58,7 +58,7 @@ func hostile() []map[string]any {
 	} {
 		events = append(events, newWebhook(fmt.Sprint(90001+i), description).cloudEvent())
 	}
-	// The type of an event that is no error is part of the decision.
+	// The type of an event that is not an error is part of the decision.
 	return append(events, map[string]any{"specversion": "1.0", "id": "1", "type": strings.Repeat("W", 10_000)})
 }
 

@@ -41,7 +41,7 @@ type outage struct {
 	took    []time.Duration
 }
 
-// TestOutages takes the database away for a while. Webhooks get 503 meanwhile,
+// TestOutages makes the database unreachable for a while. Webhooks get 503 meanwhile,
 // and what was answered 200 before, between or after is one SMS each.
 func TestOutages(t *testing.T) {
 	t.Parallel()
@@ -207,12 +207,12 @@ func TestClaimOlderThanItsLease(t *testing.T) {
 	checkOnce(t, twilio, 3)
 }
 
-// TestCorruptDatabase starts the program on a file that is no database.
+// TestCorruptDatabase starts the program on a file that is not a database.
 func TestCorruptDatabase(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "alerts.db")
-	garbage := strings.Repeat("This is no database. ", 1000)
+	garbage := strings.Repeat("This is not a database. ", 1000)
 	if err := os.WriteFile(file, []byte(garbage), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestCorruptDatabase(t *testing.T) {
 	program.Env = sending("http://127.0.0.1:1", "ADDR=127.0.0.1:0", "DATABASE_URL="+databaseIn(dir))
 	text, err := program.CombinedOutput()
 	if err == nil || !strings.Contains(string(text), file) || !strings.Contains(string(text), "not a database") {
-		t.Errorf("it ended with %v and says %q, want the name of the file and that it is no database", err, text)
+		t.Errorf("it ended with %v and says %q, want the name of the file and that it is not a database", err, text)
 	}
 	if left, err := os.ReadFile(file); err != nil || string(left) != garbage {
 		t.Errorf("the file was changed: %v", err)

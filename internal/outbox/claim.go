@@ -139,9 +139,9 @@ func (o *Outbox) begin(ctx context.Context) error {
 // notNamed is the error of an SMS to a phone that was taken out of ALERT_TO.
 const notNamed = "ALERT_TO no longer names this phone"
 
-// unwait makes due what a clock that was ahead has put off: an SMS whose last
+// undoClockJump makes due what a clock that was ahead has put off: an SMS whose last
 // attempt, or which itself, would be of the future.
-func (o *Outbox) unwait(ctx context.Context, now time.Time) error {
+func (o *Outbox) undoClockJump(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if _, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE status IN ('pending', 'sending') AND next_at > $1 AND (created > $2 OR attempt_at > $2)`,

@@ -119,7 +119,7 @@ func TestIndexes(t *testing.T) {
 	about("NO own", "SM1")
 	about("NO waits", "SM2")
 	must(o.begin(ctx))
-	must(o.unwait(ctx, now))
+	must(o.undoClockJump(ctx, now))
 	o.decideWaiting(ctx, make(map[alert.Counter]int64))
 	_, err = o.Deliver(ctx, alert.Report{ID: claims[0].ID, SID: "SM1", Status: "delivered"})
 	must(err)

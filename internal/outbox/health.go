@@ -63,14 +63,14 @@ func (o *Outbox) waitingProblem(ctx context.Context, now time.Time) (string, err
 	case blocked > 0:
 		return fmt.Sprintf("%d SMS wait, Twilio refuses them: %s", blocked, alert.Advice(code)), nil
 	case overdue > 0:
-		return fmt.Sprintf("%d SMS overdue, the oldest for %s: %s", overdue, now.Sub(oldest).Round(time.Second), told(reason)), nil
+		return fmt.Sprintf("%d SMS overdue, the oldest for %s: %s", overdue, now.Sub(oldest).Round(time.Second), publicReason(reason)), nil
 	}
 	return "", nil
 }
 
-// told returns the error of an SMS for everybody to read: Twilio's code, or words
+// publicReason returns the error of an SMS for everybody to read: Twilio's code, or words
 // of ours. Any other text is for the log and the page.
-func told(reason string) string {
+func publicReason(reason string) string {
 	switch {
 	case strings.HasPrefix(reason, "given up: "): // here or by the sender
 		return reason
@@ -113,7 +113,7 @@ func (o *Outbox) lost(ctx context.Context, since time.Time) ([]string, error) {
 			losses[i+1].N += l.N
 			continue
 		}
-		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.N, l.Status, told(l.Error)))
+		notes = append(notes, fmt.Sprintf("%d SMS %s in the last day: %s", l.N, l.Status, publicReason(l.Error)))
 	}
 	return notes, err
 }

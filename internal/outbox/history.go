@@ -120,7 +120,6 @@ type PastSMS struct {
 	Next     time.Time // when to send it, while it is pending
 	Attempts int
 	Error    string    // Twilio's code, or what went wrong
-	Blocked  bool      // Twilio refuses it until the operator helps
 	Event    PastEvent // what it tells of; without an ID where it sums up held alerts, and without more where the event is purged
 	// Summary is when an SMS told, or is expected to tell, of an alert that is held:
 	// Due, while it has not. Zero where neither is known.
@@ -204,9 +203,7 @@ func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, []alert
 	for code, n := range totals {
 		codes = append(codes, alert.CodeCount{Code: code, Count: n})
 	}
-	slices.SortFunc(codes, func(a, b alert.CodeCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code))
-	})
+	slices.SortFunc(codes, alert.CodeCount.MoreFrequent)
 	return hours, codes[:min(len(codes), maxCodes)], err
 }
 
@@ -265,7 +262,7 @@ func selectMessages(filter Filter) (query string, args []any) {
 		}
 		where("sms.status", string(filter.Status))
 	}
-	return `SELECT sms.id, COALESCE(sms.sid, ''), sms.recipient, sms.body, sms.status, sms.created, sms.next_at, sms.attempts, sms.doubt_since, sms.error, sms.blocked = 1,
+	return `SELECT sms.id, COALESCE(sms.sid, ''), sms.recipient, sms.body, sms.status, sms.created, sms.next_at, sms.attempts, sms.doubt_since, sms.error,
 			COALESCE(summary.created, 0), COALESCE(summary.status = 'held', FALSE), sms.event, COALESCE(received, 0), COALESCE(events.happened, 0), COALESCE(kind, ''),
 			COALESCE(account, ''), sms.code, COALESCE(level, ''), COALESCE(description, ''), COALESCE(resource, ''), COALESCE(decision, ''), COALESCE(decided, 0)
 		FROM sms LEFT JOIN events ON events.id = sms.event LEFT JOIN sms AS summary ON summary.id = sms.summary
@@ -276,13 +273,13 @@ func selectMessages(filter Filter) (query string, args []any) {
 func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]PastSMS, error) {
 	query, args := selectMessages(filter)
 	all, err := selectAll(ctx, o.db.reads, func(s *PastSMS) []any {
-		return append([]any{&s.ID, &s.SID, &s.To, &s.Body, &s.Status, at(&s.Created), at(&s.Next), &s.Attempts, at(&s.DoubtSince), &s.Error, &s.Blocked,
+		return append([]any{&s.ID, &s.SID, &s.To, &s.Body, &s.Status, at(&s.Created), at(&s.Next), &s.Attempts, at(&s.DoubtSince), &s.Error,
 			at(&s.Summary), &s.Due}, s.Event.columns()...)
 	}, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	rooms, err := o.rooms(ctx, now)
+	rooms, err := o.roomAgain(ctx, now)
 	for i := range all {
 		if all[i].Due {
 			all[i].Summary = cmp.Or(rooms[all[i].To], now)
@@ -291,9 +288,9 @@ func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]
 	return all, err
 }
 
-// rooms returns when the hour of a phone has room for one more SMS, by what the
+// roomAgain returns when the hour of a phone has room for one more SMS, by what the
 // limit counts: at once, for a phone that is missing.
-func (o *Outbox) rooms(ctx context.Context, now time.Time) (map[string]time.Time, error) {
+func (o *Outbox) roomAgain(ctx context.Context, now time.Time) (map[string]time.Time, error) {
 	type use struct {
 		to string
 		at time.Time

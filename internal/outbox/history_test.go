@@ -99,7 +99,7 @@ func TestBacklog(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(backlog, Backlog{}) {
 		t.Errorf("nothing waits, but: %+v, %v", backlog, err)
 	}
-	for i := range 4 { // of which SMS_PER_HOUR lets two pass
+	for i := range 4 { // SMS_PER_HOUR lets two of them pass
 		event := alert.Event{Kind: alert.Alarm, ID: fmt.Sprint(i), Code: "11200", Level: alert.Error}
 		if _, err := box.Record(t.Context(), []alert.Event{event}); err != nil {
 			t.Fatal(err)
@@ -242,7 +242,7 @@ func TestChartOfMadeUpCodes(t *testing.T) {
 	for i := range maxChart + 500 {
 		r := &recording{now: time.Now(), entries: []*entry{{event: alert.Event{Code: fmt.Sprint(100_000 + i), Level: alert.Error}}}}
 		r.entries[0].event.Time = r.now
-		box.show(r, chart)
+		box.addToChart(r, chart)
 	}
 	total := int64(0)
 	for _, n := range chart {

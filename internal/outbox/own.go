@@ -191,7 +191,7 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 		o.options.Logger.Info("event decided", "id", e.event.ID, "code", e.event.Code, "decision", e.decision,
 			"waited", r.now.Sub(e.waited).Round(time.Millisecond).String())
 	}
-	o.show(r, chart)
+	o.addToChart(r, chart)
 	if len(r.sms) > 0 {
 		signal(o.wake)
 	}

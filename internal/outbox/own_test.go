@@ -186,25 +186,32 @@ func TestNineErrorsOfCustomersAndOneOfOurs(t *testing.T) {
 	}
 }
 
+// firstInFlight records an alert, and returns what ends the sending of its SMS.
+func (s *store) firstInFlight() (land func()) {
+	s.Helper()
+	first := make(chan struct{})
+	s.phones.Fault = func(n int, sms alert.SMS) (bool, error) {
+		if n == 1 {
+			<-first
+		}
+		return true, nil
+	}
+	s.work()
+	s.record(event("NO1", "11200"))
+	s.eventually("the first SMS is in flight", func() bool { return s.phones.Attempts() == 1 })
+	return func() { close(first) }
+}
+
 func TestEventAboutAMessageWaitsOnlyForSMSInFlight(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.openAlerting("* every 1")
-		first := make(chan struct{})
-		s.phones.Fault = func(n int, sms alert.SMS) (bool, error) {
-			if n == 1 {
-				<-first
-			}
-			return true, nil
-		}
-		s.work()
-		s.record(event("NO1", "11200"))
-		s.eventually("the first SMS is in flight", func() bool { return s.phones.Attempts() == 1 })
+		land := s.firstInFlight()
 		s.want(s.record(about("NO2", "30003", "SMffffffffffffffffffffffffffffffff"), event("NO3", "11210")), waits, "alert")
 		s.eventually("the alert about a call is sent", func() bool { return len(s.phones.Bodies("11210")) == 1 })
 		if got := s.phones.Bodies("30003"); len(got) > 0 {
 			s.Error("the alert about a message did not wait for the SMS in flight")
 		}
-		close(first)
+		land()
 		s.texted(3)
 	})
 }
@@ -214,21 +221,12 @@ func TestEventAboutAMessageWaitsOnlyForSMSInFlight(t *testing.T) {
 func TestEventsThatWaitAreDecidedEachForItself(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.openAlerting("* every 1")
-		first := make(chan struct{})
-		s.phones.Fault = func(n int, sms alert.SMS) (bool, error) {
-			if n == 1 {
-				<-first
-			}
-			return true, nil
-		}
-		s.work()
-		s.record(event("NO1", "11200"))
-		s.eventually("the first SMS is in flight", func() bool { return s.phones.Attempts() == 1 })
+		land := s.firstInFlight()
 		for i := range 5 {
 			s.want(s.record(about(fmt.Sprint("NO of a customer ", i), "30003", fmt.Sprintf("SMf%031x", i))), waits)
 		}
 		s.want(s.record(about("NO of a customer 2", "30003", "SMf0000000000000000000000000000002")), "seen before")
-		close(first)
+		land()
 		s.decided("NO of a customer 4")
 		s.texted(6)
 	})

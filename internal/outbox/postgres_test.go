@@ -116,7 +116,7 @@ func TestEventDeliveredToAllReplicasIsOneEvent(t *testing.T) {
 		t.Errorf("%d events, %d times seen before", n, known)
 	}
 	if n := count(t, address, "sms"); n != 2*codes {
-		t.Errorf("%d SMS, want that of the 1st and that of the 100th of %d codes", n, codes)
+		t.Errorf("%d SMS, want one for the 1st and one for the 100th error of %d codes", n, codes)
 	}
 	if n := count(t, address, fmt.Sprintf("counts WHERE period = 'daily' AND n = %d", events/codes)); n != codes {
 		t.Errorf("%d codes were counted right, want %d", n, codes)
@@ -396,7 +396,7 @@ func TestLookUpsInALargeHistoryUseIndexes(t *testing.T) {
 }
 
 // TestLookUpsInAYoungDatabaseUseIndexes records in tables that have grown
-// and of which Postgres has no statistics yet: to read them from end to end took
+// and that Postgres has no statistics of yet: to read them from end to end took
 // 40 ms for each commit after a minute of a storm.
 func TestLookUpsInAYoungDatabaseUseIndexes(t *testing.T) {
 	t.Parallel()

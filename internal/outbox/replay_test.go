@@ -13,14 +13,7 @@ import (
 func (s *store) recordRequest(signature string, events ...alert.Event) []string {
 	s.Helper()
 	results, err := s.box.RecordRequest(s.Context(), signature, events)
-	if err != nil {
-		s.Fatal(err)
-	}
-	var answers []string
-	for _, r := range results {
-		answers = append(answers, r.String())
-	}
-	return answers
+	return s.answers(results, err)
 }
 
 // sign returns a signature like no other.

@@ -39,7 +39,7 @@ func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now ti
 	return settled, err
 }
 
-// keepSID remembers a SID as that of an SMS of ours, and returns the SMS that it
+// keepSID remembers the SID of an SMS of ours, and returns the SMS that it
 // belongs to: another one, where that was told first.
 func keepSID(ctx context.Context, tx *sql.Tx, sid, sms string, now time.Time) (owner string, err error) {
 	err = tx.QueryRowContext(ctx, `INSERT INTO sids (sid, sms, at) VALUES ($1, $2, $3) ON CONFLICT (sid) DO UPDATE SET at = sids.at RETURNING sms`,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -30,13 +29,13 @@ func (s Silence) String() string {
 	if s.Code == AllCodes {
 		what = "all codes are"
 	}
-	return what + " silenced until " + s.Until.UTC().Format("2006-01-02 15:04 UTC")
+	return what + " silenced until " + s.Until.UTC().Format(alert.TimeLayout)
 }
 
 // ParseSilence returns the silence of a code, or of AllCodes, for a length of
 // time from now on: a duration such as 2h, or "tomorrow", which is 00:00 UTC.
 func ParseSilence(code, length string, now time.Time) (Silence, error) {
-	if code != AllCodes && (len(code) < 3 || len(code) > 6 || strings.Trim(code, "0123456789") != "") {
+	if code != AllCodes && alert.ParseCode(code) == "" {
 		return Silence{}, fmt.Errorf(`expected a code such as 11200, or "all", got %q`, code)
 	}
 	if length == "tomorrow" {
@@ -95,7 +94,7 @@ func (r *recording) silenced(e alert.Event) string {
 	}
 	layout := "15:04 UTC"
 	if alert.Daily.Start(until) != alert.Daily.Start(r.now) {
-		layout = "2006-01-02 15:04 UTC"
+		layout = alert.TimeLayout
 	}
 	return "silenced until " + until.Format(layout)
 }

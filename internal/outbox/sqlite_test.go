@@ -87,7 +87,7 @@ func TestBriefLock(t *testing.T) {
 	})
 }
 
-// TestBadFiles opens what is no database.
+// TestBadFiles opens what is not a database.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -95,7 +95,7 @@ func TestBadFiles(t *testing.T) {
 		want    string
 	}{
 		"a folder in place of the file": {func(t *testing.T, file string) { os.Mkdir(file, 0o700) }, "is a directory"},
-		"a file that is no database": {func(t *testing.T, file string) {
+		"a file that is not a database": {func(t *testing.T, file string) {
 			os.WriteFile(file, []byte(strings.Repeat("no database", 1000)), 0o600)
 		}, "file is not a database"},
 		"a truncated database": {func(t *testing.T, file string) {

@@ -83,10 +83,15 @@ func (s *store) record(events ...alert.Event) []string {
 		}
 	}
 	results, err := s.box.Record(s.Context(), events)
+	return s.answers(results, err)
+}
+
+// answers returns what webhooks are answered.
+func (s *store) answers(results []outbox.Result, err error) (answers []string) {
+	s.Helper()
 	if err != nil {
 		s.Fatal(err)
 	}
-	var answers []string
 	for _, r := range results {
 		answers = append(answers, r.String())
 	}

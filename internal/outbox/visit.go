@@ -24,18 +24,6 @@ func Visit(ctx context.Context, address string) (*Outbox, error) {
 	return &Outbox{db: db, options: options, stop: func() {}, stopped: stopped, closed: true}, nil
 }
 
-// UseText makes text the words of the alerts that are recorded from now on.
-func (o *Outbox) UseText(text alert.Text) { o.text.Store(&text) }
-
-// currentOptions returns the options with the text that is used now.
-func (o *Outbox) currentOptions() Options {
-	options := o.options
-	if text := o.text.Load(); text != nil {
-		options.Text = *text
-	}
-	return options
-}
-
 // Own remembers the SID of an SMS that did not come from the outbox as one of
 // ours, so that an error about it alerts nobody. The ID is its own, as in the
 // status callback.

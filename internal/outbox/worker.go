@@ -81,15 +81,15 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 	for ctx.Err() == nil {
 		free := w.acquire(ctx)
 		now = time.Now()
-		claims, err := w.outbox.claim(ctx, free, now, w.flying())
+		claims, err := w.outbox.claim(ctx, free, now, w.inFlightIDs())
 		for range free - len(claims) {
 			<-w.slots
 		}
 		for _, c := range claims {
-			w.fly(c.ID, true)
+			w.noteInFlight(c.ID, true)
 			w.sending.Go(func() {
 				w.send(context.WithoutCancel(ctx), c)
-				w.fly(c.ID, false)
+				w.noteInFlight(c.ID, false)
 				<-w.slots
 				signal(w.outbox.settled)
 				signal(w.outbox.wake) // to see when it is due again
@@ -118,7 +118,7 @@ func (w *Worker) prepare(ctx context.Context) error {
 		w.begun = true
 	}
 	if now := time.Now(); now.Sub(w.looked) > time.Minute {
-		if err := w.outbox.unwait(ctx, now); err != nil {
+		if err := w.outbox.undoClockJump(ctx, now); err != nil {
 			return err
 		}
 		w.looked = now
@@ -126,17 +126,19 @@ func (w *Worker) prepare(ctx context.Context) error {
 	return w.outbox.release(ctx)
 }
 
-// fly notes whether an SMS is in flight.
-func (w *Worker) fly(id string, flies bool) {
+// noteInFlight notes whether an SMS is in flight.
+func (w *Worker) noteInFlight(id string, inFlight bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.inFlight[id] = flies; !flies {
+	if inFlight {
+		w.inFlight[id] = true
+	} else {
 		delete(w.inFlight, id)
 	}
 }
 
-// flying returns the SMS in flight.
-func (w *Worker) flying() []string {
+// inFlightIDs returns the SMS in flight.
+func (w *Worker) inFlightIDs() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Collect(maps.Keys(w.inFlight))

@@ -80,8 +80,8 @@ func (in *Request) Close() {
 }
 
 // Read reads a request and believes it if the verifier does, or if that is nil.
-// What can be refused by the headers costs no body: the signature of JSON is that
-// of its address alone. Close the request when it is done.
+// What can be refused by the headers costs no body: JSON is signed by its
+// address alone. Close the request when it is done.
 func (reader *Reader) Read(w http.ResponseWriter, r *http.Request, verifier *Verifier) (*Request, error) {
 	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	isJSON := contentType == "application/json" || strings.HasSuffix(contentType, "+json")

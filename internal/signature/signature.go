@@ -58,7 +58,7 @@ type Verifier struct {
 	// publicURL is what stands before the request's path at Twilio, otherURL
 	// the same without its port, or with it: Twilio's products differ.
 	publicURL, otherURL string
-	tokens              []Token // each of which may sign
+	tokens              []Token // any of them may sign
 }
 
 // NewVerifier returns a Verifier of requests to a public address, a valid URL

@@ -13,9 +13,6 @@ import (
 
 const (
 	streamsURL = "https://events.twilio.com/v1/"
-	// errorType is the type of the events that tell of errors. Source:
-	// https://www.twilio.com/docs/events/event-types/errors/error-logs.
-	errorType = "com.twilio.error-logs.error.logged"
 	// streamsDescription describes our sink and subscription to Twilio's users.
 	streamsDescription = "twilio-error-sms"
 )
@@ -76,7 +73,7 @@ func (t *Twilio) addSubscriptions(ctx context.Context, sink *Sink) error {
 			if err != nil {
 				return err
 			}
-			if slices.ContainsFunc(types.Types, func(e subscribedEvent) bool { return e.Type == errorType }) {
+			if slices.ContainsFunc(types.Types, func(e subscribedEvent) bool { return e.Type == alert.ErrorLogged }) {
 				sink.Errors = subscription.SID
 			}
 			more = turnPage(query, types.Meta.Next)
@@ -142,7 +139,7 @@ func (t *Twilio) subscribe(ctx context.Context, sink Sink, version int) (sid str
 	service := events.NewApiService(handler)
 	if len(sink.Subscriptions) > 0 {
 		params := new(events.CreateSubscribedEventParams)
-		params.SetType(errorType)
+		params.SetType(alert.ErrorLogged)
 		params.SetSchemaVersion(version)
 		if _, err := service.CreateSubscribedEvent(sink.Subscriptions[0], params); err != nil {
 			return "", call.failure(err)
@@ -152,7 +149,7 @@ func (t *Twilio) subscribe(ctx context.Context, sink Sink, version int) (sid str
 	params := new(events.CreateSubscriptionParams)
 	params.SetDescription(streamsDescription)
 	params.SetSinkSid(sink.SID)
-	params.SetTypes([]any{subscribedEvent{errorType, version}})
+	params.SetTypes([]any{subscribedEvent{alert.ErrorLogged, version}})
 	subscription, err := service.CreateSubscription(params)
 	if err == nil && subscription.Sid == nil {
 		err = errors.New("no SID in Twilio's answer")

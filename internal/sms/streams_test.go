@@ -14,14 +14,14 @@ func TestSinkIsFoundAmongOthers(t *testing.T) {
 	twilio := twiliotest.New(t)
 	sender := newSender(t, twilio.URL)
 	for _, other := range []string{destination + "/", "https://alerts.example.com", "https://other.example.com/error_trigger"} {
-		twilio.Streams.Add(other, errorType)
+		twilio.Streams.Add(other, alert.ErrorLogged)
 	}
 	if sinks, err := sender.Sinks(t.Context(), destination); err != nil || len(sinks) != 0 {
 		t.Fatalf("got %v, %v, want none", sinks, err)
 	}
 	bare := twilio.Streams.Add(destination)
 	calls := twilio.Streams.Add(destination, "com.twilio.voice.1", "com.twilio.voice.2", "com.twilio.voice.3")
-	both := twilio.Streams.Add(destination, "a", "b", errorType)
+	both := twilio.Streams.Add(destination, "a", "b", alert.ErrorLogged)
 	twilio.Streams.Fail()
 	sinks, err := sender.Sinks(t.Context(), destination)
 	if err != nil || len(sinks) != 3 || sinks[0].SID != bare || sinks[1].SID != calls || sinks[2].SID != both {
@@ -54,7 +54,7 @@ func TestSinkComesAndGoes(t *testing.T) {
 		if old {
 			version = 1
 		}
-		if _, subscriptions := twilio.Streams.All(); subscriptions[0].Types[errorType] != version {
+		if _, subscriptions := twilio.Streams.All(); subscriptions[0].Types[alert.ErrorLogged] != version {
 			t.Errorf("old %t: subscribed to %v", old, subscriptions[0].Types)
 		}
 		if err := sender.RemoveSink(t.Context(), sinks[0]); err != nil {

@@ -24,9 +24,9 @@ const (
 	logPause = time.Second
 )
 
-// door asks for the password of the operator's page; any user name will do.
+// login asks for the password of the operator's page; any user name will do.
 // Wrong passwords wait in one line for their answer, a right one does not.
-type door struct {
+type login struct {
 	next     http.Handler
 	password [sha256.Size]byte // its hash: hashes have one length, passwords do not
 	logger   *slog.Logger
@@ -37,36 +37,36 @@ type door struct {
 	unlogged int // wrong passwords since then
 }
 
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, typed, ok := r.BasicAuth()
 	got := sha256.Sum256([]byte(typed))
-	if subtle.ConstantTimeCompare(got[:], d.password[:]) == 1 {
+	if subtle.ConstantTimeCompare(got[:], l.password[:]) == 1 {
 		connections.Busy(r.Context()) // those of wrong passwords make room
-		d.next.ServeHTTP(w, r)
+		l.next.ServeHTTP(w, r)
 		return
 	}
 	if ok {
 		select {
-		case <-time.After(d.wrong(r.RemoteAddr)):
+		case <-time.After(l.wrong(r.RemoteAddr)):
 		case <-r.Context().Done():
 		}
 	}
 	w.Header().Set("WWW-Authenticate", `Basic realm="twilio-error-sms", charset="UTF-8"`)
-	http.Error(w, "the password is ADMIN_PASSWORD of the settings", http.StatusUnauthorized)
+	http.Error(w, "the password is the setting ADMIN_PASSWORD", http.StatusUnauthorized)
 }
 
 // wrong notes a wrong password, and returns how long its answer must wait.
-func (d *door) wrong(from string) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (l *login) wrong(from string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
-	d.unlogged++
-	if now.Sub(d.logged) >= logPause {
-		d.logger.Warn("wrong password for the operator's page", "from", from, "attempts", d.unlogged)
-		d.logged, d.unlogged = now, 0
+	l.unlogged++
+	if now.Sub(l.logged) >= logPause {
+		l.logger.Warn("wrong password for the operator's page", "from", from, "attempts", l.unlogged)
+		l.logged, l.unlogged = now, 0
 	}
-	wait := min(max(d.answered.Sub(now), 0)+guessPause, longestPause)
-	d.answered = now.Add(wait)
+	wait := min(max(l.answered.Sub(now), 0)+guessPause, longestPause)
+	l.answered = now.Add(wait)
 	return wait
 }
 
