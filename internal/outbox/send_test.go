@@ -217,8 +217,9 @@ func TestJitter(t *testing.T) {
 			}
 			return nil
 		}}
-		defer work(box, sender)()
+		stop := work(box, sender)
 		time.Sleep(time.Minute)
+		stop()
 		returned := make(map[time.Time]bool)
 		for _, at := range sender.at[10:] {
 			returned[at] = true
