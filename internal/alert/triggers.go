@@ -274,7 +274,7 @@ func (t Triggers) Decide(events []Event, tallies map[Counter]Tally, quiet func(E
 	decisions := make([]Decision, len(events))
 	ringing := make(map[Counter]int) // the event that tells of a counter
 	for i, e := range events {
-		decisions[i] = t.decide(e, tallies, quiet(e))
+		decisions[i] = t.decide(e, tallies, quiet)
 		for _, c := range decisions[i].Counts {
 			if before, ok := ringing[c.Counter]; ok {
 				decisions[before].pass(c)
@@ -293,11 +293,13 @@ func (d *Decision) pass(to Count) {
 	}
 }
 
-// decide counts and decides one event, which must not ring if quiet is not "".
-func (t Triggers) decide(e Event, tallies map[Counter]Tally, quiet string) Decision {
+// decide counts and decides one event. If it is due, quiet says why it must not
+// ring, or "".
+func (t Triggers) decide(e Event, tallies map[Counter]Tally, quiet func(Event) string) Decision {
 	switch {
 	case e.Kind == Alarm:
-		return Decision{Alert: quiet == "", Reason: quiet}
+		reason := quiet(e)
+		return Decision{Alert: reason == "", Reason: reason}
 	case e.Kind == Other:
 		return Decision{Reason: "no error: " + e.Description}
 	}
@@ -310,14 +312,12 @@ func (t Triggers) decide(e Event, tallies map[Counter]Tally, quiet string) Decis
 		c := rule.counter(e)
 		tally := tallies[c]
 		tally.N++
-		due, _ := rule.around(tally.N)
-		switch {
-		case due > tally.Alerted && quiet == "":
-			tally.Alerted = due
-			d.Counts = append(d.Counts, Count{c, tally.N})
-		case due > tally.Alerted:
-			d.Reason = quiet
-		case i == 0:
+		if due, _ := rule.around(tally.N); due > tally.Alerted {
+			if d.Reason = quiet(e); d.Reason == "" {
+				tally.Alerted = due
+				d.Counts = append(d.Counts, Count{c, tally.N})
+			}
+		} else if i == 0 {
 			d.Reason = rule.reason(e, tally.N)
 		}
 		tallies[c] = tally

@@ -26,8 +26,8 @@ func TestLegalRequests(t *testing.T) {
 		}
 	}
 	t.Logf("%d legal requests", len(requests))
-	if n := rows(databaseIn(server.Dir), "requests"); n != len(requests) || n < 50 {
-		t.Errorf("%d requests are known of %d", n, len(requests))
+	if n := rows(databaseIn(server.Dir), "events"); n != len(requests) || n < 50 {
+		t.Errorf("%d events are known of %d requests", n, len(requests))
 	}
 }
 

@@ -25,25 +25,24 @@ type bulk struct {
 
 // statements are the bulk statements of Record.
 type statements struct {
-	seenRequests, insertRequests, seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
+	seenSignatures, seenEvents, ownMessages, addCounts, insertEvents, insertSMS bulk
 }
 
 func (db *database) prepare(ctx context.Context) (err error) {
 	db.bulk = statements{
-		bulk{db: db, columns: 1, head: `SELECT signature FROM requests WHERE signature`},
-		bulk{db: db, columns: 2, head: `INSERT INTO requests (signature, at)`, tail: ` ON CONFLICT (signature) DO NOTHING`},
+		bulk{db: db, columns: 1, head: `SELECT signature FROM events WHERE signature <> 0 AND signature`},
 		bulk{db: db, columns: 1, head: `SELECT id FROM events WHERE id`},
 		bulk{db: db, columns: 1, head: `SELECT sid FROM sids WHERE sid`},
 		bulk{db: db, columns: 5, head: `INSERT INTO counts (account, code, period, start, n)`,
 			tail: ` ON CONFLICT (account, code, period, start) DO UPDATE SET n = counts.n + excluded.n RETURNING account, code, period, start, n, alerted`},
-		bulk{db: db, columns: 10, head: `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision)`,
-			tail: ` ON CONFLICT (id) DO NOTHING`},
+		bulk{db: db, columns: 11, head: `INSERT INTO events (id, received, happened, kind, account, code, level, description, resource, decision, signature)`,
+			tail: ` ON CONFLICT DO NOTHING`},
 		bulk{db: db, columns: 12, head: `INSERT INTO sms (id, event, summary, code, recipient, body, other, body_until, status, created, happened, next_at)`},
 	}
 	if db.arrays {
 		return nil
 	}
-	for _, b := range []*bulk{&db.bulk.seenRequests, &db.bulk.insertRequests, &db.bulk.seenEvents, &db.bulk.ownMessages, &db.bulk.addCounts, &db.bulk.insertEvents, &db.bulk.insertSMS} {
+	for _, b := range []*bulk{&db.bulk.seenSignatures, &db.bulk.seenEvents, &db.bulk.ownMessages, &db.bulk.addCounts, &db.bulk.insertEvents, &db.bulk.insertSMS} {
 		for i := range b.sizes {
 			if b.sizes[i], err = db.writes.PrepareContext(ctx, b.text(1<<i)); err != nil {
 				return fmt.Errorf("preparing %s: %w", b.head, err)
@@ -80,11 +79,8 @@ func (b *bulk) withArrays(args []any) (text string, columns []any) {
 
 // arrayOf returns every nth of args as an array, and the array's type.
 func arrayOf(args []any, n int) (name string, array any) {
-	switch args[0].(type) {
-	case int64:
+	if _, number := args[0].(int64); number {
 		return "bigint[]", collect[int64](args, n)
-	case []byte:
-		return "bytea[]", collect[[]byte](args, n)
 	}
 	return "text[]", collect[string](args, n)
 }
@@ -165,10 +161,10 @@ func selectBulk[T any](ctx context.Context, tx *sql.Tx, b *bulk, columns func(*T
 	return all, nil
 }
 
-// among returns which of keys the statement finds.
-func (b *bulk) among(ctx context.Context, tx *sql.Tx, keys []any) (map[string]bool, error) {
-	all, err := selectBulk(ctx, tx, b, one[string], keys)
-	found := make(map[string]bool, len(all))
+// among returns which of keys, all of type K, the statement finds.
+func among[K comparable](ctx context.Context, tx *sql.Tx, b *bulk, keys []any) (map[K]bool, error) {
+	all, err := selectBulk(ctx, tx, b, one[K], keys)
+	found := make(map[K]bool, len(all))
 	for _, key := range all {
 		found[key] = true
 	}

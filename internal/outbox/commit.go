@@ -33,10 +33,10 @@ var (
 	ErrBusy   = errors.New("too many events wait to be stored")
 )
 
-// delivery is the events of one request and what became of each. The signature
-// is empty if nothing is signed.
+// delivery is the events of one request and what became of each.
 type delivery struct {
-	signature string
+	signature string // empty if nothing is signed
+	name      string // like no other's: the signature, or at random
 	events    []alert.Event
 	results   []Result
 }
@@ -59,10 +59,11 @@ func (o *Outbox) Record(ctx context.Context, events []alert.Event) ([]Result, er
 	return o.RecordRequest(ctx, "", events)
 }
 
-// RecordRequest is Record for the events of a request that Twilio signed. The
-// signature identifies the request for KeepFor: when it comes again, all of its
-// events were seen before, whatever they are. Events older than KeepFor are not
-// recorded: their request may have been forgotten. Without a signature it is Record.
+// RecordRequest is Record for the events of a request that Twilio signed. A request
+// with the signature of one of the last KeepFor was seen before: an event without an
+// ID has that of its request, and a form is known whatever its fields are read as.
+// Events older than KeepFor are not recorded: their request may have been forgotten.
+// Without a signature it is Record.
 func (o *Outbox) RecordRequest(ctx context.Context, signature string, events []alert.Event) ([]Result, error) {
 	if len(events) == 0 {
 		return nil, nil
@@ -70,7 +71,10 @@ func (o *Outbox) RecordRequest(ctx context.Context, signature string, events []a
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	d := delivery{signature, events, make([]Result, len(events))}
+	d := delivery{signature, signature, events, make([]Result, len(events))}
+	if signature == "" {
+		d.name = rand.Text()
+	}
 	b, err := o.join(d)
 	if err != nil {
 		return nil, err
@@ -181,9 +185,9 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	// unless the last batch had some: where each error comes by two ways, half of
 	// them are known.
 	var r *recording
-	askFirst, name := o.askFirst, rand.Text()
+	askFirst := o.askFirst
 	b.err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), name, b.deliveries)
+		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), b.deliveries)
 		r.askFirst, askFirst = askFirst, true
 		return r.store(ctx, tx)
 	})

@@ -217,7 +217,7 @@ const (
 	eventColumns = `events.id, received, happened, kind, account, events.code, level, description, resource, decision, COALESCE(decided, 0)`
 
 	selectEvents = `SELECT ` + eventColumns + ` FROM events
-		WHERE received <= $1 AND received >= $2 AND (received < $1 OR id < $3) AND (code = $4 OR $4 = '') ORDER BY received DESC, id DESC LIMIT $5`
+		WHERE received <= $1 AND received >= $2 AND (received < $1 OR id < $3) AND (code = $4 OR $4 = '') AND decision <> '` + seenBefore + `' ORDER BY received DESC, id DESC LIMIT $5`
 )
 
 // events returns the events of a filter, and the position of further ones.

@@ -38,7 +38,7 @@ func (r *recording) wait(ctx context.Context, tx *sql.Tx) error {
 	if !sending {
 		return nil
 	}
-	known, err := r.bulk.ownMessages.among(ctx, tx, r.messages())
+	known, err := among[string](ctx, tx, &r.bulk.ownMessages, r.messages())
 	if err != nil {
 		return fmt.Errorf("looking for SMS of our own: %w", err)
 	}
@@ -83,7 +83,7 @@ func (r *recording) sameAccount(e alert.Event) bool {
 // dropOwn decides the events about SMS that we sent, and notes them there: a
 // failing alert must not breed alerts.
 func (r *recording) dropOwn(ctx context.Context, tx *sql.Tx) error {
-	own, err := r.bulk.ownMessages.among(ctx, tx, r.messages())
+	own, err := among[string](ctx, tx, &r.bulk.ownMessages, r.messages())
 	if err != nil {
 		return fmt.Errorf("looking for SMS of our own: %w", err)
 	}
@@ -172,7 +172,7 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 	}
 	var r *recording
 	err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), "", nil)
+		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), nil)
 		if err := r.loadWaiting(ctx, tx, o.db.skipLocked); err != nil || len(r.entries) == 0 {
 			return err
 		}

@@ -27,7 +27,6 @@ func (o *Outbox) Purge(ctx context.Context) error {
 		{"sms", "id", "created < $1 AND status NOT IN ('pending', 'sending') AND NOT (status = 'held' AND event = '') ORDER BY created"},
 		{"sids", "sid", "at < $1 ORDER BY at"},
 		{"failures", "id", "at < $1 ORDER BY at"},
-		{"requests", "signature", "at < $1 ORDER BY at"},
 	} {
 		if err := o.purge(ctx, old.table, old.key, old.rows, millis(before)); err != nil {
 			return err

@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -35,10 +37,11 @@ const (
 
 // entry is an event on its way into the outbox.
 type entry struct {
-	event    alert.Event
-	result   *Result
-	decision string
-	waited   time.Time // since when it has waited, zero for a new one
+	event     alert.Event
+	signature int64 // of the form that brought it, or 0
+	result    *Result
+	decision  string
+	waited    time.Time // since when it has waited, zero for a new one
 }
 
 // recording is one transaction's work on a batch of deliveries.
@@ -47,18 +50,17 @@ type recording struct {
 	options Options
 	now     time.Time
 	entries []*entry
-	// askFirst makes dropReplays and dropSeen look for what is known. Otherwise all
-	// counts as new until an insert finds out.
+	// askFirst makes dropSeen look for what is known. Otherwise all counts as new
+	// until an insert finds out.
 	askFirst bool
-	// signed holds the entries of each delivery that is signed, by its signature.
-	// A signature that is in a batch twice has only the first of them.
-	signed map[string][]*entry
+	// copies are forms that tell of known events. Each is stored for its signature:
+	// read in another way, it would tell of a new one.
+	copies []*entry
 	// deliveries hold the entries of each delivery, in order.
 	deliveries [][]*entry
 	tallies    map[alert.Counter]alert.Tally
 	told       map[alert.Counter]bool // the counters that alert
 	sms        []message
-	silences   []Silence
 }
 
 // message is an SMS to be stored.
@@ -70,25 +72,24 @@ type message struct {
 	summary string // held: the SMS that will sum it up
 }
 
-// newRecording begins to record deliveries. The events without an ID get one made
-// of name, so that a second attempt finds what the first has stored.
-func newRecording(bulk *statements, options Options, now time.Time, name string, deliveries []delivery) *recording {
-	r := &recording{bulk: bulk, options: options, now: now, tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool), signed: make(map[string][]*entry)}
+// newRecording begins to record deliveries. The events without an ID get one of the
+// delivery, so that it is known when it comes again, or is stored again.
+func newRecording(bulk *statements, options Options, now time.Time, deliveries []delivery) *recording {
+	r := &recording{bulk: bulk, options: options, now: now, tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool)}
 	for _, d := range deliveries {
 		entries := make([]*entry, len(d.events))
 		for i, event := range d.events {
 			if event.ID == "" {
-				event.ID = fmt.Sprint("new ", name, " ", len(r.entries)+i)
+				event.ID = fmt.Sprintf("%x %d", d.name, i)
 			}
 			d.results[i] = Result{} // an attempt before this one may have left something
-			entries[i] = &entry{event: event, result: &d.results[i]}
+			entries[i] = &entry{event: event, signature: d.ofForm(), result: &d.results[i]}
 			entries[i].event.Time = r.happened(event)
 			if d.signature != "" && !event.Time.IsZero() && now.Sub(event.Time) > options.KeepFor {
 				entries[i].decide(tooOld)
 			}
 		}
 		r.add(entries)
-		r.sign(d.signature, entries)
 	}
 	return r
 }
@@ -99,23 +100,14 @@ func (r *recording) add(entries []*entry) {
 	r.entries = append(r.entries, entries...)
 }
 
-// sign notes the signature of a delivery, if it has one and that is new.
-func (r *recording) sign(signature string, entries []*entry) {
-	if signature == "" {
-		return
+// ofForm returns the first 8 bytes of the signature of a form: of a request that
+// brings one event by itself. JSON is signed as a whole, and its events have IDs.
+func (d delivery) ofForm() int64 {
+	kind := d.events[0].Kind
+	if len(d.signature) < 8 || len(d.events) > 1 || kind != alert.Debugger && kind != alert.Alarm {
+		return 0
 	}
-	if r.signed[signature] != nil {
-		drop(entries)
-		return
-	}
-	r.signed[signature] = entries
-}
-
-// drop decides entries that were seen before.
-func drop(entries []*entry) {
-	for _, e := range entries {
-		e.decide(seenBefore)
-	}
+	return int64(binary.BigEndian.Uint64([]byte(d.signature)))
 }
 
 // longestDelivery is how late Twilio may deliver an event: Event Streams try for
@@ -137,9 +129,6 @@ func (r *recording) happened(e alert.Event) time.Time {
 // Replicas can do it side by side: they lock the counters' rows, in one order,
 // before they write events.
 func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
-	if err := r.dropReplays(ctx, tx); err != nil {
-		return err
-	}
 	if err := r.dropSeen(ctx, tx); err != nil {
 		return err
 	}
@@ -152,60 +141,51 @@ func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
 	return r.insertEvents(ctx, tx)
 }
 
-// dropReplays decides the events of requests whose signature is known, and
-// writes the signatures of the others, in sorted order as replicas must.
-func (r *recording) dropReplays(ctx context.Context, tx *sql.Tx) error {
-	if r.askFirst {
-		var signatures []any
-		for signature := range r.signed {
-			signatures = append(signatures, []byte(signature))
-		}
-		seen, err := r.bulk.seenRequests.among(ctx, tx, signatures)
-		if err != nil {
-			return fmt.Errorf("looking for known requests: %w", err)
-		}
-		for signature := range seen {
-			drop(r.signed[signature])
-			delete(r.signed, signature)
-		}
-	}
-	args := make([]any, 0, 2*len(r.signed))
-	for _, signature := range slices.Sorted(maps.Keys(r.signed)) {
-		args = append(args, []byte(signature), millis(r.now))
-	}
-	stored, err := r.bulk.insertRequests.exec(ctx, tx, args)
+// dropSeen decides the events that are already known, here or in the batch: by
+// the signature of their form or by their ID.
+func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
+	signatures, ids, err := r.known(ctx, tx)
 	if err != nil {
-		return fmt.Errorf("storing requests: %w", err)
+		return err
 	}
-	if stored != int64(len(r.signed)) {
-		return errAgain
-	}
+	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool {
+		if e.decision != "" { // too old
+			return true
+		}
+		known := signatures[e.signature] || ids[e.event.ID]
+		if known {
+			e.decide(seenBefore)
+		}
+		if known && e.signature != 0 && !signatures[e.signature] {
+			e.event = alert.Event{ID: fmt.Sprintf("copy %x", uint64(e.signature)), Kind: e.event.Kind, Time: e.event.Time}
+			r.copies = append(r.copies, e)
+		}
+		ids[e.event.ID], signatures[e.signature] = true, e.signature != 0
+		return known
+	})
 	return nil
 }
 
-// dropSeen decides the events that are already known, here or in the batch.
-func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
-	seen := make(map[string]bool, len(r.entries))
-	if r.askFirst {
-		ids := make([]any, len(r.entries))
-		for i, e := range r.entries {
-			ids[i] = e.event.ID
+// known returns which signatures and IDs of the batch are known, none unless
+// askFirst.
+func (r *recording) known(ctx context.Context, tx *sql.Tx) (signatures map[int64]bool, ids map[string]bool, err error) {
+	var signed, named []any
+	for _, e := range r.entries {
+		if !r.askFirst {
+			break
 		}
-		var err error
-		if seen, err = r.bulk.seenEvents.among(ctx, tx, ids); err != nil {
-			return fmt.Errorf("looking for known events: %w", err)
+		named = append(named, e.event.ID)
+		if e.signature != 0 {
+			signed = append(signed, e.signature)
 		}
 	}
-	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool {
-		if e.decision == "" && seen[e.event.ID] {
-			e.decide(seenBefore)
-		}
-		if e.decision == "" {
-			seen[e.event.ID] = true
-		}
-		return e.decision != ""
-	})
-	return nil
+	if signatures, err = among[int64](ctx, tx, &r.bulk.seenSignatures, signed); err == nil {
+		ids, err = among[string](ctx, tx, &r.bulk.seenEvents, named)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking for known events: %w", err)
+	}
+	return signatures, ids, nil
 }
 
 // decide is the one way in which events are decided: those about our own SMS
@@ -218,12 +198,8 @@ func (r *recording) decide(ctx context.Context, tx *sql.Tx) error {
 	if err := r.count(ctx, tx); err != nil {
 		return err
 	}
-	var err error
-	if r.silences, err = silences(ctx, tx, r.now); err != nil {
+	if err := r.askTriggers(ctx, tx); err != nil {
 		return err
-	}
-	for _, delivery := range r.deliveries {
-		r.ask(delivery)
 	}
 	if err := r.storeAlerted(ctx, tx); err != nil {
 		return err
@@ -313,8 +289,28 @@ func (r *recording) storeAlerted(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
+// askTriggers asks the triggers about each delivery. Few events are due, so only
+// those ask for silences.
+func (r *recording) askTriggers(ctx context.Context, tx *sql.Tx) (err error) {
+	silenced := sync.OnceValue(func() (all []Silence) {
+		all, err = silences(ctx, tx, r.now)
+		return all
+	})
+	// quiet says why e must not ring although its count is due, or "".
+	quiet := func(e alert.Event) string {
+		if r.now.Sub(e.Time) > r.options.GiveUpAfter {
+			return "too old to alert: it happened at " + e.Time.Format(time.RFC3339)
+		}
+		return untilWhen(silenced(), e.Code, r.now)
+	}
+	for _, delivery := range r.deliveries {
+		r.ask(delivery, quiet)
+	}
+	return err
+}
+
 // ask asks the triggers about the undecided events of a delivery.
-func (r *recording) ask(delivery []*entry) {
+func (r *recording) ask(delivery []*entry, quiet func(alert.Event) string) {
 	var undecided []*entry
 	var events []alert.Event
 	for _, e := range delivery {
@@ -323,17 +319,9 @@ func (r *recording) ask(delivery []*entry) {
 			events = append(events, e.event)
 		}
 	}
-	for i, decision := range r.options.Triggers.Decide(events, r.tallies, r.quiet) {
+	for i, decision := range r.options.Triggers.Decide(events, r.tallies, quiet) {
 		r.follow(undecided[i], decision)
 	}
-}
-
-// quiet says why e must not ring although its count is due, or "".
-func (r *recording) quiet(e alert.Event) string {
-	if r.now.Sub(e.Time) > r.options.GiveUpAfter {
-		return "too old to alert: it happened at " + e.Time.Format(time.RFC3339)
-	}
-	return r.silenced(e)
 }
 
 // follow writes the SMS of an alert, or why there is none.
@@ -361,17 +349,18 @@ func (e *entry) decide(reason string) {
 // insertEvents writes the events. When one of them is there already, because
 // dropSeen did not look or another replica was faster, everything starts again.
 func (r *recording) insertEvents(ctx context.Context, tx *sql.Tx) error {
-	slices.SortFunc(r.entries, func(a, b *entry) int { return cmp.Compare(a.event.ID, b.event.ID) })
-	args := make([]any, 0, 10*len(r.entries))
-	for _, entry := range r.entries {
+	all := slices.Concat(r.entries, r.copies)
+	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.event.ID, b.event.ID) })
+	args := make([]any, 0, 11*len(all))
+	for _, entry := range all {
 		e := entry.event
-		args = append(args, e.ID, millis(r.now), millis(e.Time), string(e.Kind), e.Account, e.Code, string(e.Level), e.Description, e.Resource, entry.decision)
+		args = append(args, e.ID, millis(r.now), millis(e.Time), string(e.Kind), e.Account, e.Code, string(e.Level), e.Description, e.Resource, entry.decision, entry.signature)
 	}
 	stored, err := r.bulk.insertEvents.exec(ctx, tx, args)
 	if err != nil {
 		return fmt.Errorf("storing events: %w", err)
 	}
-	if stored != int64(len(r.entries)) {
+	if stored != int64(len(all)) {
 		return errAgain
 	}
 	return nil

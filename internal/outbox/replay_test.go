@@ -1,12 +1,13 @@
 package outbox_test
 
 import (
-	"fmt"
+	"crypto/sha1"
 	"sync"
 	"testing"
 	"time"
 
 	"twilio-error-sms/internal/alert"
+	"twilio-error-sms/internal/outbox"
 )
 
 // recordRequest records the events of a signed request and returns the answers.
@@ -17,7 +18,10 @@ func (s *store) recordRequest(signature string, events ...alert.Event) []string 
 }
 
 // sign returns a signature like no other.
-func sign(n int) string { return fmt.Sprintf("signature number %03d", n) }
+func sign(n int) string {
+	sum := sha1.Sum([]byte{byte(n)})
+	return string(sum[:])
+}
 
 // TestSameSignatureIsTheSameRequest, whatever its fields are read as: how they
 // are split is not signed.
@@ -26,13 +30,52 @@ func TestSameSignatureIsTheSameRequest(t *testing.T) {
 		s.openAlerting("* every 1")
 		s.want(s.recordRequest(sign(1), event("NO1", "11200")), "alert")
 		s.want(s.recordRequest(sign(1), event("NO1", "11200")), "seen before")
-		s.want(s.recordRequest(sign(1), event("", "11200"), event("NO2", "11210")), "seen before", "seen before")
-		s.want(s.recordRequest(sign(2), event("NO1", "11200"), event("NO3", "11200")), "seen before", "alert")
-		s.want(s.recordRequest(sign(2), event("", "11200")), "seen before")
+		s.want(s.recordRequest(sign(1), event("NO2", "11210")), "seen before")
+		s.want(s.recordRequest(sign(1), event("", "11200")), "seen before")
+		s.want(s.recordRequest(sign(2), event("", "11200")), "alert")
+		s.want(s.recordRequest(sign(2), event("NO2", "11200")), "seen before")
 		s.want(s.record(event("", "11200")), "alert") // where nothing is signed two curls are two alerts
 		s.want(s.record(event("", "11200")), "alert")
 		s.open()
 		s.want(s.recordRequest(sign(1), event("", "11200")), "seen before")
+		s.work()
+		s.texted(4)
+	})
+}
+
+// TestFormOfAKnownErrorIsKnownToo: what came by Event Streams or was signed by
+// another account before, comes as a form, is captured, and read in another way.
+func TestFormOfAKnownErrorIsKnownToo(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* every 1")
+		stream := event("NO1", "11200")
+		stream.Kind = alert.Stream
+		s.want(s.recordRequest(sign(1), stream), "alert")
+		for n := 2; n < 5; n++ {
+			s.want(s.recordRequest(sign(n), event("NO1", "11200")), "seen before")
+			s.want(s.recordRequest(sign(n), event("", "11200")), "seen before")
+			s.want(s.recordRequest(sign(n), event("NO2", "11200")), "seen before")
+		}
+		s.work()
+		s.texted(1)
+		history, err := s.box.History(s.Context(), time.Now(), outbox.Filter{Limit: 10})
+		if err != nil || len(history.Events) != 1 {
+			s.Errorf("the page shows %d events, %v; want the one", len(history.Events), err)
+		}
+	})
+}
+
+// TestSignedBatchComesAgain: its events are known, those without an ID too.
+func TestSignedBatchComesAgain(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.openAlerting("* every 1")
+		batch := []alert.Event{event("NO1", "11200"), event("", "11205"), event("", "11210")}
+		for i := range batch {
+			batch[i].Kind = alert.Stream
+		}
+		s.want(s.recordRequest(sign(1), batch...), "alert", "alert", "alert")
+		s.want(s.recordRequest(sign(1), batch...), "seen before", "seen before", "seen before")
+		s.want(s.recordRequest(sign(2), batch[1]), "alert")
 		s.work()
 		s.texted(4)
 	})
@@ -49,8 +92,8 @@ func TestReplaysAtOnce(t *testing.T) {
 		clients.Wait()
 		s.work()
 		s.texted(10)
-		if n := s.count("requests"); n != 10 {
-			s.Errorf("%d requests are known, want 10", n)
+		if n := s.count("events"); n != 10 {
+			s.Errorf("%d events are recorded, want 10", n)
 		}
 	})
 }
@@ -70,8 +113,8 @@ func TestReplayAfterAPurge(t *testing.T) {
 		if err := s.box.Purge(s.Context()); err != nil {
 			s.Fatal(err)
 		}
-		if n := s.count("requests"); n != 0 {
-			s.Errorf("%d requests are known after a purge", n)
+		if n := s.count("events"); n != 0 {
+			s.Errorf("%d events are known after a purge", n)
 		}
 		s.want(s.recordRequest(sign(1), old, event("NO2", "11200")), "too old: it happened before what the outbox remembers", "alert")
 		if n := s.count("events"); n != 1 {

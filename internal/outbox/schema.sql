@@ -17,17 +17,13 @@ CREATE TABLE events (
 	description TEXT  ,
 	resource    TEXT  ,    -- SID of what the error is about
 	decision    TEXT  ,    -- what became of it, in words
-	decided     BIGINT     -- when, if that was not when it was received
+	decided     BIGINT,    -- when, if that was not when it was received
+	signature   BIGINT     -- of the form that brought it, its first 8 bytes; 0 without one
 );
 CREATE INDEX events_received ON events (received);
-
--- Signatures of the requests that brought events. They are Twilio's only word for
--- a request: how a form falls into fields is not signed.
-CREATE TABLE requests (
-	signature BYTEA  PRIMARY KEY,
-	at        BIGINT
-) /*WITHOUT ROWID*/;
-CREATE INDEX requests_at ON requests (at);
+-- How a form falls into fields is not signed, so its signature is known again
+-- whatever is read of it.
+CREATE UNIQUE INDEX events_signature ON events (signature) WHERE signature <> 0;
 
 -- Events that are not decided yet: they may be about an SMS of ours.
 CREATE TABLE waiting (

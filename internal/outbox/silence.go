@@ -81,11 +81,11 @@ func silences(ctx context.Context, db querier, now time.Time) ([]Silence, error)
 		`SELECT code, until FROM silences WHERE until > $1 ORDER BY code`, millis(now))
 }
 
-// silenced says until when e is silenced, or "".
-func (r *recording) silenced(e alert.Event) string {
+// untilWhen says until when silences keep events of a code quiet, or "".
+func untilWhen(silences []Silence, code string, now time.Time) string {
 	var until time.Time
-	for _, s := range r.silences {
-		if slices.Contains([]string{e.Code, AllCodes}, s.Code) && s.Until.After(until) {
+	for _, s := range silences {
+		if slices.Contains([]string{code, AllCodes}, s.Code) && s.Until.After(until) {
 			until = s.Until
 		}
 	}
@@ -93,7 +93,7 @@ func (r *recording) silenced(e alert.Event) string {
 		return ""
 	}
 	layout := "15:04 UTC"
-	if alert.Daily.Start(until) != alert.Daily.Start(r.now) {
+	if alert.Daily.Start(until) != alert.Daily.Start(now) {
 		layout = alert.TimeLayout
 	}
 	return "silenced until " + until.Format(layout)

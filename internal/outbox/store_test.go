@@ -129,14 +129,13 @@ func (s *store) elapse(d time.Duration) {
 	}
 	s.phones.elapse(d)
 	// A transaction that has seen the times of before ends first.
-	all := []string{"LOCK TABLE events, waiting, sms, sids, failures, requests"}
+	all := []string{"LOCK TABLE events, waiting, sms, sids, failures"}
 	for table, columns := range map[string][]string{
 		"events":   {"received", "happened"},
 		"waiting":  {"since"},
 		"sms":      {"created", "happened", "next_at", "attempt_at", "doubt_since", "sent_at", "body_until"},
 		"sids":     {"at"},
 		"failures": {"at"},
-		"requests": {"at"},
 	} {
 		var set []string
 		for _, c := range columns {

@@ -2,15 +2,12 @@
 -- version 1; what was held since phones.held_since was not summed up yet.
 
 ALTER TABLE events ADD COLUMN decided BIGINT;
+ALTER TABLE events ADD COLUMN signature BIGINT;
+CREATE UNIQUE INDEX events_signature ON events (signature) WHERE signature <> 0;
 ALTER TABLE counts ADD COLUMN alerted BIGINT DEFAULT 0;
 UPDATE counts SET alerted = n;
 DROP INDEX counts_period;
 CREATE INDEX counts_told ON counts (period, start, alerted);
-CREATE TABLE requests (
-	signature BYTEA  PRIMARY KEY,
-	at        BIGINT
-) /*WITHOUT ROWID*/;
-CREATE INDEX requests_at ON requests (at);
 CREATE TABLE waiting (
 	event    TEXT   PRIMARY KEY,
 	delivery TEXT   NOT NULL,
