@@ -20,17 +20,14 @@ func TestLegalRequests(t *testing.T) {
 	server := trusting(t)
 	requests := legalForms()
 	maps.Copy(requests, legalJSON(t))
-	events := 0
 	for name, w := range requests {
-		status, text := server.send(t, w)
-		if status != http.StatusOK || !strings.Contains(text, "An error on your Twilio app occurred!") {
+		if status, text := server.send(t, w); status != http.StatusOK || !strings.Contains(text, "An error on your Twilio app occurred!") {
 			t.Errorf("%s: %d %q", name, status, text)
 		}
-		events += strings.Count(text, "An error on your Twilio app occurred!")
 	}
 	t.Logf("%d legal requests", len(requests))
-	if n := rows(databaseIn(server.Dir), "events"); n != events || n < 50 {
-		t.Errorf("%d events are known of %d", n, events)
+	if n := rows(databaseIn(server.Dir), "events"); n < len(requests) || n < 50 {
+		t.Errorf("%d events are known of %d requests", n, len(requests))
 	}
 }
 
