@@ -15,8 +15,9 @@
 // a commit therefore join one batch, which is the next commit; there is no
 // timer, and a delivery that comes alone is stored at once. Twilio waits a few
 // seconds for an answer, so a batch has a deadline and a largest size: a delivery
-// that cannot be stored in time gets an error, and nothing of it is stored. Most
-// events are new, so a batch inserts first; if an event is known after all, the
+// that cannot be stored in time gets an error, and nothing of it is stored. An
+// event is known by its ID, and a form that Twilio signed also by its signature.
+// Most are new, so a batch inserts first; if one is known after all, the
 // transaction starts again and looks.
 //
 // # Decided once
