@@ -187,7 +187,7 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	var r *recording
 	askFirst := o.askFirst
 	b.err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), b.deliveries)
+		r = o.newRecording(b.deliveries)
 		r.askFirst, askFirst = askFirst, true
 		return r.store(ctx, tx)
 	})

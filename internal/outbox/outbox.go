@@ -160,15 +160,6 @@ func Open(ctx context.Context, address string, options Options) (*Outbox, error)
 // UseText makes text the words of the alerts that are recorded from now on.
 func (o *Outbox) UseText(text alert.Text) { o.text.Store(&text) }
 
-// currentOptions returns the options with the text that is used now.
-func (o *Outbox) currentOptions() Options {
-	options := o.options
-	if text := o.text.Load(); text != nil {
-		options.Text = *text
-	}
-	return options
-}
-
 // Close waits for what is being recorded and closes the database.
 func (o *Outbox) Close() error {
 	o.stop()

@@ -172,14 +172,11 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 	}
 	var r *recording
 	err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), nil)
+		r = o.newRecording(nil)
 		if err := r.loadWaiting(ctx, tx, o.db.skipLocked); err != nil || len(r.entries) == 0 {
 			return err
 		}
-		if err := r.decide(ctx, tx); err != nil {
-			return err
-		}
-		return r.updateEvents(ctx, tx)
+		return inOrder(ctx, tx, r.decide, r.updateEvents)
 	})
 	if err != nil {
 		if ctx.Err() == nil {
