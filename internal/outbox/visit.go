@@ -31,7 +31,7 @@ func (o *Outbox) Own(ctx context.Context, sid, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	return o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := keepSID(ctx, tx, sid, id, time.Now())
+		_, err := settleSent(ctx, tx, sid, id, time.Now())
 		return err
 	})
 }
