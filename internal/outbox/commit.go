@@ -108,7 +108,6 @@ func (o *Outbox) join(d delivery) (*batch, error) {
 // commitAll commits batches until ctx ends, and between them decides the events
 // that waited and stores what the chart has to show.
 func (o *Outbox) commitAll(ctx context.Context) {
-	defer close(o.stopped)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	chart := make(map[alert.Counter]int64)

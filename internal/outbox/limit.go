@@ -79,8 +79,6 @@ func lockPhones(ctx context.Context, tx *sql.Tx, now time.Time) (used map[string
 // release sends each phone with alerts held back and room in its hour one SMS
 // that sums them up.
 func (o *Outbox) release(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
 	waiting, err := selectAll(ctx, o.db.reads, one[string], `SELECT recipient FROM sms WHERE status = 'held' AND event = ''`)
 	if err != nil {
 		return fmt.Errorf("looking for held alerts: %w", err)

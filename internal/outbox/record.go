@@ -42,6 +42,7 @@ type entry struct {
 	result    *Result
 	decision  string
 	waited    time.Time // since when it has waited, zero for a new one
+	delivery  string    // of one that waited
 }
 
 // recording is one transaction's work on a batch of deliveries.

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -114,10 +115,9 @@ func backoff(attempts int) time.Duration {
 	return pause - rand.N(pause/2)
 }
 
-// reported maps Twilio's words to ours. Statuses only move forward, from sent
-// to one of the others.
+// reported maps Twilio's words for what became of an SMS to ours. By any other
+// Twilio has it. Statuses only move forward, from sent to one of these.
 var reported = map[string]Status{
-	"accepted": Sent, "scheduled": Sent, "queued": Sent, "sending": Sent, "sent": Sent,
 	"delivered": Delivered, "read": Delivered, "undelivered": Undelivered, "failed": Undelivered, "canceled": Undelivered,
 }
 
@@ -126,10 +126,7 @@ var reported = map[string]Status{
 // report several copies of an SMS: all of their SIDs are ours, and the one noted
 // first tells what became of it.
 func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
-	status, ok := reported[r.Status]
-	if !ok {
-		status = Sent // new words of Twilio's: it has the SMS
-	}
+	status := cmp.Or(reported[r.Status], Sent)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	news, created := false, time.Time{}

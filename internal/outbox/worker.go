@@ -109,6 +109,8 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 
 // prepare makes due what waits for something else than its time.
 func (w *Worker) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	if !w.begun {
 		if err := w.outbox.begin(ctx); err != nil {
 			return err
