@@ -3,7 +3,6 @@ package outbox
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -212,7 +211,7 @@ func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, []alert
 const lookBack = 5000
 
 const (
-	selectHorizon = `SELECT received FROM events WHERE received <= $1 ORDER BY received DESC LIMIT 1 OFFSET $2`
+	selectHorizon = `SELECT COALESCE((SELECT received FROM events WHERE received <= $1 ORDER BY received DESC LIMIT 1 OFFSET $2), 0)`
 
 	eventColumns = `events.id, received, happened, kind, account, events.code, level, description, resource, decision, COALESCE(decided, 0)`
 
@@ -225,8 +224,7 @@ func (o *Outbox) events(ctx context.Context, filter Filter) (events []PastEvent,
 	before, id := filter.Events.before()
 	var horizon int64
 	if filter.Code != "" {
-		err := o.db.reads.QueryRowContext(ctx, selectHorizon, before, lookBack).Scan(&horizon)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		if err := o.db.reads.QueryRowContext(ctx, selectHorizon, before, lookBack).Scan(&horizon); err != nil {
 			return nil, Position{}, err
 		}
 	}
