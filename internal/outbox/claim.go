@@ -64,7 +64,7 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time, inFlight [
 	// partial index only if the query repeats its condition. NOT LIKE looks for an
 	// ID, which has no wildcard in it, among those in flight.
 	claims, err := selectAll(ctx, o.db.writes, func(c *claim) []any {
-		return []any{&c.ID, &c.To, &c.Body, &c.Other, &c.attempts, at(&c.DoubtSince), at(&c.happened)}
+		return []any{&c.ID, &c.To, &c.Body, &c.Other, &c.attempts, at(&c.DoubtSince), at(&c.began), at(&c.happened)}
 	}, `WITH due AS MATERIALIZED (
 			SELECT id FROM sms WHERE status IN ('pending', 'sending') AND next_at <= $1 AND $4 NOT LIKE '%' || id || '%'
 			ORDER BY next_at LIMIT $2 `+o.db.skipLocked+`)
@@ -74,13 +74,10 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time, inFlight [
 			other = CASE WHEN body_until BETWEEN 1 AND $1 THEN body ELSE other END,
 			body_until = CASE WHEN body_until BETWEEN 1 AND $1 THEN 0 ELSE body_until END
 		WHERE id IN (SELECT id FROM due)
-		RETURNING id, recipient, body, other, attempts, doubt_since, happened`,
+		RETURNING id, recipient, body, other, attempts, doubt_since, attempt_at, happened`,
 		millis(now), limit, millis(now.Add(lease)), strings.Join(inFlight, " "))
 	if err != nil { // perhaps after some rows: they come before the commit
 		return nil, fmt.Errorf("claiming SMS: %w", err)
-	}
-	for i := range claims {
-		claims[i].began = now
 	}
 	return claims, nil
 }

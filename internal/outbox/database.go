@@ -142,13 +142,10 @@ func (db *database) dropConnections() {
 
 // exec executes one statement, and returns how many rows it affected. Its error says
 // what it was doing.
-func (db *database) exec(ctx context.Context, doing, statement string, args ...any) (rows int64, err error) {
+func (db *database) exec(ctx context.Context, doing, statement string, args ...any) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	done, err := db.writes.ExecContext(ctx, statement, args...)
-	if err == nil {
-		rows, err = done.RowsAffected()
-	}
+	rows, err := rowsOf(db.writes.ExecContext(ctx, statement, args...))
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", doing, err)
 	}

@@ -53,6 +53,14 @@ func appendRows[T any](all []T, rows *sql.Rows, columns func(*T) []any) ([]T, er
 	return all, rows.Err()
 }
 
+// rowsOf returns how many rows a statement affected.
+func rowsOf(done sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return done.RowsAffected()
+}
+
 // at makes a column of milliseconds scan into t.
 func at(t *time.Time) sql.Scanner { return (*moment)(t) }
 

@@ -75,12 +75,8 @@ func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendE
 	}
 	news := false
 	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3, blocked = CASE WHEN $4 THEN 1 ELSE 0 END
-			WHERE id = $5 AND status = 'sending' AND attempt_at = $6`, string(status), millis(next), reason, failure.Outcome == alert.Blocked, c.ID, millis(c.began))
-		if err != nil {
-			return err
-		}
-		n, err := done.RowsAffected()
+		n, err := rowsOf(tx.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3, blocked = CASE WHEN $4 THEN 1 ELSE 0 END
+			WHERE id = $5 AND status = 'sending' AND attempt_at = $6`, string(status), millis(next), reason, failure.Outcome == alert.Blocked, c.ID, millis(c.began)))
 		news = n > 0
 		if err != nil || !logged(failure) {
 			return err
