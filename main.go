@@ -287,15 +287,11 @@ func purge(ctx context.Context, box *outbox.Outbox, logger *slog.Logger) {
 
 // waitFor waits for tasks until ctx ends, and reports whether they ended first.
 func waitFor(ctx context.Context, tasks *sync.WaitGroup) bool {
-	done := make(chan struct{})
+	ended, end := context.WithCancel(ctx)
 	go func() {
 		tasks.Wait()
-		close(done)
+		end()
 	}()
-	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	<-ended.Done()
+	return ctx.Err() == nil
 }

@@ -105,17 +105,14 @@ func (t Text) ForTrial() Text {
 // in at most two segments of UCS-2 where GSM-7 has no letters for it. Only the
 // description, and then the name, are ever cut; the link is always whole.
 func (t Text) Render(e Event, d Decision) Words {
-	until := e.Time.Add(newsFor)
-	endWith := func(period Period, start time.Time) {
-		if end := period.End(start); end.Before(until) {
+	until, counts := e.Time.Add(newsFor), d.Counts
+	if period := Period(strings.ToLower(e.Period)); e.Kind == Alarm && period.current() != "" {
+		counts = []Count{{Counter{Period: period, Start: e.Time}, e.Count}} // Twilio's own
+	}
+	for _, c := range counts {
+		if end := c.Period.End(c.Start); end.Before(until) {
 			until = end
 		}
-	}
-	if period := Period(strings.ToLower(e.Period)); e.Kind == Alarm && period.current() != "" {
-		endWith(period, e.Time)
-	}
-	for _, c := range d.Counts {
-		endWith(c.Period, c.Start)
 	}
 	return Words{Now: t.write(e, d, false), Later: t.write(e, d, true), Until: until}
 }

@@ -47,8 +47,9 @@ func Limit(server *http.Server, most int) {
 	server.ConnState = l.changed
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		ctx, cancel := context.WithCancel(ctx)
-		l.add(&connection{Conn: c, cancel: cancel})
-		return context.WithValue(ctx, key{}, func() { l.busy(c) })
+		accepted := &connection{Conn: c, cancel: cancel}
+		l.add(accepted)
+		return context.WithValue(ctx, key{}, func() { l.busy(accepted) })
 	}
 }
 
@@ -94,12 +95,10 @@ func (l *limit) changed(c net.Conn, state http.ConnState) {
 	}
 }
 
-func (l *limit) busy(c net.Conn) {
+func (l *limit) busy(c *connection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if busy := l.all[c]; busy != nil {
-		l.work(busy)
-	}
+	l.work(c)
 }
 
 // work takes c from those that wait.

@@ -92,34 +92,9 @@ func collect[T any](args []any, n int) (all []T) {
 	return all
 }
 
-// runner runs a statement. It is a *sql.Stmt or an unprepared statement.
-type runner interface {
-	ExecContext(ctx context.Context, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, args ...any) (*sql.Rows, error)
-}
-
-// unprepared is a statement of a transaction that is sent as text.
-type unprepared struct {
-	tx *sql.Tx
-	b  *bulk
-}
-
-func (u unprepared) ExecContext(ctx context.Context, args ...any) (sql.Result, error) {
-	text, columns := u.b.withArrays(args)
-	return u.tx.ExecContext(ctx, text, columns...)
-}
-
-func (u unprepared) QueryContext(ctx context.Context, args ...any) (*sql.Rows, error) {
-	text, columns := u.b.withArrays(args)
-	return u.tx.QueryContext(ctx, text, columns...)
-}
-
-// next returns the largest statement that the arguments fill, and how many of
+// next returns SQLite's largest statement that the arguments fill, and how many of
 // them it takes.
-func (b *bulk) next(ctx context.Context, tx *sql.Tx, args []any) (runner, int) {
-	if b.db.arrays {
-		return unprepared{tx, b}, len(args)
-	}
+func (b *bulk) next(ctx context.Context, tx *sql.Tx, args []any) (*sql.Stmt, int) {
 	i := min(bits.Len(uint(len(args)/b.columns)), bulkSizes) - 1
 	return tx.StmtContext(ctx, b.sizes[i]), b.columns << i
 }
@@ -127,13 +102,13 @@ func (b *bulk) next(ctx context.Context, tx *sql.Tx, args []any) (runner, int) {
 // exec executes the statement for all rows of args and returns how many it
 // affected.
 func (b *bulk) exec(ctx context.Context, tx *sql.Tx, args []any) (affected int64, err error) {
+	if b.db.arrays && len(args) > 0 {
+		text, columns := b.withArrays(args)
+		return rowsOf(tx.ExecContext(ctx, text, columns...))
+	}
 	for len(args) > 0 {
 		statement, n := b.next(ctx, tx, args)
-		done, err := statement.ExecContext(ctx, args[:n]...)
-		if err != nil {
-			return 0, err
-		}
-		rows, err := done.RowsAffected()
+		rows, err := rowsOf(statement.ExecContext(ctx, args[:n]...))
 		if err != nil {
 			return 0, err
 		}
@@ -146,6 +121,10 @@ func (b *bulk) exec(ctx context.Context, tx *sql.Tx, args []any) (affected int64
 // selectBulk returns the rows that b finds for all rows of args, read as by
 // selectAll.
 func selectBulk[T any](ctx context.Context, tx *sql.Tx, b *bulk, columns func(*T) []any, args []any) ([]T, error) {
+	if b.db.arrays && len(args) > 0 {
+		text, arrays := b.withArrays(args)
+		return selectAll(ctx, tx, columns, text, arrays...)
+	}
 	var all []T
 	for len(args) > 0 {
 		statement, n := b.next(ctx, tx, args)

@@ -22,23 +22,19 @@ const maxChart = 10_000
 // addToChart adds what was decided to the chart.
 func (o *Outbox) addToChart(r *recording, chart map[alert.Counter]int64) {
 	for _, e := range r.entries {
-		if c, ok := chartCounter(e.event, r.now); ok && e.decision != ownSMS && e.decision != waits {
-			if _, known := chart[c]; !known && len(chart) >= maxChart {
-				c.Code = "" // a stranger may make up codes
-			}
-			chart[c]++
+		if e.event.Level == alert.Info || e.decision == ownSMS || e.decision == waits {
+			continue
 		}
+		at := e.event.Time
+		if e.event.Kind == alert.Alarm {
+			at = r.now // it tells of a count, and of when it fired
+		}
+		c := alert.Counter{Account: e.event.Account, Code: e.event.Code, Period: chartPeriod, Start: alert.Hourly.Start(at)}
+		if _, known := chart[c]; !known && len(chart) >= maxChart {
+			c.Code = "" // a stranger may make up codes
+		}
+		chart[c]++
 	}
-}
-
-// chartCounter returns the counter that shows e in the chart.
-func chartCounter(e alert.Event, now time.Time) (alert.Counter, bool) {
-	at := e.Time
-	if e.Kind == alert.Alarm {
-		at = now // it tells of a count, and of when it fired
-	}
-	c := alert.Counter{Account: e.Account, Code: e.Code, Period: chartPeriod, Start: alert.Hourly.Start(at)}
-	return c, e.Level != alert.Info
 }
 
 // storeChart adds to the chart's counters, and sets those in chart back to zero.

@@ -53,29 +53,20 @@ type claim struct {
 }
 
 // claim takes up to limit SMS that are due, but none of those in flight, which
-// this process is sending whatever the clock says of their lease: at most
-// concurrency of them. It words each for now.
+// this process is sending whatever the clock says of their lease. It
+// words each for now.
 func (o *Outbox) claim(ctx context.Context, limit int, now time.Time, inFlight []string) ([]claim, error) {
 	// After a longer claim little of the lease would be left. A stop does not
 	// cancel it: the SMS would be claimed, and nobody would know.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	args := []any{millis(now), limit, millis(now.Add(lease))}
-	var flying strings.Builder
-	for i := range concurrency {
-		id := ""
-		if i < len(inFlight) {
-			id = inFlight[i]
-		}
-		args = append(args, id)
-		fmt.Fprintf(&flying, ", $%d", len(args))
-	}
 	// Materialized, or Postgres may choose anew for each row. SQLite uses a
-	// partial index only if the query repeats its condition.
+	// partial index only if the query repeats its condition. NOT LIKE looks for an
+	// ID, which has no wildcard in it, among those in flight.
 	claims, err := selectAll(ctx, o.db.writes, func(c *claim) []any {
-		return []any{&c.ID, &c.To, &c.Body, &c.Other, &c.attempts, at(&c.DoubtSince), at(&c.happened)}
+		return []any{&c.ID, &c.To, &c.Body, &c.Other, &c.attempts, at(&c.DoubtSince), at(&c.began), at(&c.happened)}
 	}, `WITH due AS MATERIALIZED (
-			SELECT id FROM sms WHERE status IN ('pending', 'sending') AND next_at <= $1 AND id NOT IN (`+flying.String()[2:]+`)
+			SELECT id FROM sms WHERE status IN ('pending', 'sending') AND next_at <= $1 AND $4 NOT LIKE '%' || id || '%'
 			ORDER BY next_at LIMIT $2 `+o.db.skipLocked+`)
 		UPDATE sms SET status = 'sending', attempts = attempts + 1, attempt_at = $1, next_at = $3,
 			doubt_since = CASE WHEN status = 'sending' AND doubt_since = 0 THEN attempt_at ELSE doubt_since END,
@@ -83,12 +74,10 @@ func (o *Outbox) claim(ctx context.Context, limit int, now time.Time, inFlight [
 			other = CASE WHEN body_until BETWEEN 1 AND $1 THEN body ELSE other END,
 			body_until = CASE WHEN body_until BETWEEN 1 AND $1 THEN 0 ELSE body_until END
 		WHERE id IN (SELECT id FROM due)
-		RETURNING id, recipient, body, other, attempts, doubt_since, happened`, args...)
+		RETURNING id, recipient, body, other, attempts, doubt_since, attempt_at, happened`,
+		millis(now), limit, millis(now.Add(lease)), strings.Join(inFlight, " "))
 	if err != nil { // perhaps after some rows: they come before the commit
 		return nil, fmt.Errorf("claiming SMS: %w", err)
-	}
-	for i := range claims {
-		claims[i].began = now
 	}
 	return claims, nil
 }
@@ -107,11 +96,10 @@ func (o *Outbox) known(ctx context.Context, c claim) ([]string, error) {
 // begin makes due what only waited for another start: SMS that Twilio refused
 // for a setting. SMS to phones that ALERT_TO no longer names it closes.
 func (o *Outbox) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
 	now := millis(time.Now())
-	if _, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE status IN ('pending', 'sending') AND status = 'pending' AND blocked = 1`, now); err != nil {
-		return fmt.Errorf("trying again what was refused: %w", err)
+	if _, err := o.db.exec(ctx, "trying again what was refused",
+		`UPDATE sms SET next_at = $1 WHERE status IN ('pending', 'sending') AND status = 'pending' AND blocked = 1`, now); err != nil {
+		return err
 	}
 	phones, err := selectAll(ctx, o.db.reads, one[string], `SELECT DISTINCT recipient FROM sms
 		WHERE status IN ('pending', 'sending') AND status = 'pending' UNION SELECT recipient FROM sms WHERE status = 'held' AND event = ''`)
@@ -122,12 +110,8 @@ func (o *Outbox) begin(ctx context.Context) error {
 		if slices.Contains(o.options.Recipients, to) {
 			continue
 		}
-		done, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET status = 'failed', next_at = $1, error = $2
+		n, err := o.db.exec(ctx, "closing SMS to a phone that ALERT_TO no longer names", `UPDATE sms SET status = 'failed', next_at = $1, error = $2
 			WHERE recipient = $3 AND (status = 'pending' OR status = 'held' AND event = '')`, now, notNamed, to)
-		if err != nil {
-			return fmt.Errorf("closing SMS to a phone that ALERT_TO no longer names: %w", err)
-		}
-		n, err := done.RowsAffected()
 		if err != nil {
 			return err
 		}
@@ -142,13 +126,10 @@ const notNamed = "ALERT_TO no longer names this phone"
 // undoClockJump makes due what a clock that was ahead has put off: an SMS whose last
 // attempt, or which itself, would be of the future.
 func (o *Outbox) undoClockJump(ctx context.Context, now time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	if _, err := o.db.writes.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE status IN ('pending', 'sending') AND next_at > $1 AND (created > $2 OR attempt_at > $2)`,
-		millis(now), millis(now.Add(lease))); err != nil {
-		return fmt.Errorf("looking for SMS of the future: %w", err)
-	}
-	return nil
+	_, err := o.db.exec(ctx, "looking for SMS of the future",
+		`UPDATE sms SET next_at = $1 WHERE status IN ('pending', 'sending') AND next_at > $1 AND (created > $2 OR attempt_at > $2)`,
+		millis(now), millis(now.Add(lease)))
+	return err
 }
 
 // nextDue returns when the next SMS is due after now, zero when none is: what

@@ -108,7 +108,6 @@ func (o *Outbox) join(d delivery) (*batch, error) {
 // commitAll commits batches until ctx ends, and between them decides the events
 // that waited and stores what the chart has to show.
 func (o *Outbox) commitAll(ctx context.Context) {
-	defer close(o.stopped)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	chart := make(map[alert.Counter]int64)
@@ -187,7 +186,7 @@ func (o *Outbox) commit(b *batch, chart map[alert.Counter]int64) {
 	var r *recording
 	askFirst := o.askFirst
 	b.err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), b.deliveries)
+		r = o.newRecording(b.deliveries)
 		r.askFirst, askFirst = askFirst, true
 		return r.store(ctx, tx)
 	})

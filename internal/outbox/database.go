@@ -23,7 +23,7 @@ const schemaVersion = 2
 // database is SQLite or Postgres behind database/sql.
 type database struct {
 	writes *sql.DB // on SQLite a single connection: it has a single writer
-	reads  *sql.DB
+	reads  *sql.DB // on Postgres the same
 	// skipLocked makes a claim skip the SMS that others claim. Only Postgres
 	// needs and knows it: SQLite has a single writer.
 	skipLocked string
@@ -96,17 +96,11 @@ func (db *database) Close() error {
 	if db.stop != nil {
 		db.stop()
 	}
-	var problems []error
-	if db.reads != nil && db.reads != db.writes {
-		problems = append(problems, db.reads.Close())
-	}
-	if db.writes != nil {
-		problems = append(problems, db.writes.Close())
-	}
+	err := errors.Join(db.reads.Close(), db.writes.Close()) // on Postgres they are one
 	if db.file != nil {
-		problems = append(problems, db.file.Close())
+		err = errors.Join(err, db.file.Close())
 	}
-	return errors.Join(problems...)
+	return err
 }
 
 // errAgain makes transact run a transaction again.
@@ -144,6 +138,18 @@ func (db *database) dropConnections() {
 	most := db.writes.Stats().MaxOpenConnections
 	db.writes.SetMaxIdleConns(0)
 	db.writes.SetMaxIdleConns(most)
+}
+
+// exec executes one statement, and returns how many rows it affected. Its error says
+// what it was doing.
+func (db *database) exec(ctx context.Context, doing, statement string, args ...any) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	rows, err := rowsOf(db.writes.ExecContext(ctx, statement, args...))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", doing, err)
+	}
+	return rows, nil
 }
 
 func (db *database) attempt(ctx context.Context, do func(context.Context, *sql.Tx) error) error {

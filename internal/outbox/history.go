@@ -3,7 +3,6 @@ package outbox
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -212,7 +211,7 @@ func (o *Outbox) hours(ctx context.Context, now time.Time) ([]HourCount, []alert
 const lookBack = 5000
 
 const (
-	selectHorizon = `SELECT received FROM events WHERE received <= $1 ORDER BY received DESC LIMIT 1 OFFSET $2`
+	selectHorizon = `SELECT COALESCE((SELECT received FROM events WHERE received <= $1 ORDER BY received DESC LIMIT 1 OFFSET $2), 0)`
 
 	eventColumns = `events.id, received, happened, kind, account, events.code, level, description, resource, decision, COALESCE(decided, 0)`
 
@@ -225,8 +224,7 @@ func (o *Outbox) events(ctx context.Context, filter Filter) (events []PastEvent,
 	before, id := filter.Events.before()
 	var horizon int64
 	if filter.Code != "" {
-		err := o.db.reads.QueryRowContext(ctx, selectHorizon, before, lookBack).Scan(&horizon)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		if err := o.db.reads.QueryRowContext(ctx, selectHorizon, before, lookBack).Scan(&horizon); err != nil {
 			return nil, Position{}, err
 		}
 	}
@@ -282,7 +280,7 @@ func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]
 	rooms, err := o.roomAgain(ctx, now)
 	for i := range all {
 		if all[i].Due {
-			all[i].Summary = cmp.Or(rooms[all[i].To], now)
+			all[i].Summary = cmp.Or(time.Time(rooms[all[i].To]), now)
 		}
 	}
 	return all, err
@@ -290,21 +288,12 @@ func (o *Outbox) messages(ctx context.Context, now time.Time, filter Filter) ([]
 
 // roomAgain returns when the hour of a phone has room for one more SMS, by what the
 // limit counts: at once, for a phone that is missing.
-func (o *Outbox) roomAgain(ctx context.Context, now time.Time) (map[string]time.Time, error) {
-	type use struct {
-		to string
-		at time.Time
-	}
-	full, err := selectAll(ctx, o.db.reads, func(u *use) []any { return []any{&u.to, at(&u.at)} }, `SELECT recipient, used FROM (
+func (o *Outbox) roomAgain(ctx context.Context, now time.Time) (map[string]moment, error) {
+	return selectMap[string, moment](ctx, o.db.reads, `SELECT recipient, used + $4 FROM (
 			SELECT recipient, used, ROW_NUMBER() OVER (PARTITION BY recipient ORDER BY used DESC) AS place FROM (
 				SELECT recipient, CAST($1 AS BIGINT) AS used FROM sms WHERE status IN ('pending', 'sending')
 				UNION ALL SELECT recipient, sent_at FROM sms WHERE sent_at > 0 AND sent_at > $2) AS uses
-		) AS places WHERE place = $3`, millis(now), millis(now.Add(-time.Hour)), o.options.PerHour)
-	rooms := make(map[string]time.Time)
-	for _, u := range full {
-		rooms[u.to] = u.at.Add(time.Hour)
-	}
-	return rooms, err
+		) AS places WHERE place = $3`, millis(now), millis(now.Add(-time.Hour)), o.options.PerHour, time.Hour.Milliseconds())
 }
 
 // selectLast selects the last SMS of each outcome for a phone.

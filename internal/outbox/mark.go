@@ -47,23 +47,13 @@ func (m *Mark) Take(ctx context.Context, start time.Time, lease time.Duration) (
 // lease. A mark in the future, of a clock that was ahead, moves back. Held is
 // false, and the mark where it was, if another replica has taken the lease since.
 func (m *Mark) Move(ctx context.Context, to time.Time, lease time.Duration) (held bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	done, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET at = CASE WHEN at < $1 OR at > $2 THEN $1 ELSE at END, until = $3
+	n, err := m.db.exec(ctx, "moving the mark of "+m.name, `UPDATE marks SET at = CASE WHEN at < $1 OR at > $2 THEN $1 ELSE at END, until = $3
 		WHERE name = $4 AND holder = $5`, millis(to), millis(time.Now()), millis(time.Now().Add(lease)), m.name, m.holder)
-	if err != nil {
-		return false, fmt.Errorf("moving the mark of %s: %w", m.name, err)
-	}
-	n, err := done.RowsAffected()
 	return n > 0, err
 }
 
 // Release ends the lease now, so that others can take it.
 func (m *Mark) Release(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	if _, err := m.db.writes.ExecContext(ctx, `UPDATE marks SET until = 0 WHERE name = $1 AND holder = $2`, m.name, m.holder); err != nil {
-		return fmt.Errorf("ending the lease of %s: %w", m.name, err)
-	}
-	return nil
+	_, err := m.db.exec(ctx, "ending the lease of "+m.name, `UPDATE marks SET until = 0 WHERE name = $1 AND holder = $2`, m.name, m.holder)
+	return err
 }

@@ -119,7 +119,7 @@ type Outbox struct {
 	wake    chan struct{} // an SMS may be due
 	settled chan struct{} // an SMS is no longer in flight
 	stop    context.CancelFunc
-	stopped chan struct{}
+	commits sync.WaitGroup // commitAll
 	// askFirst is whether the last batch had known events. It belongs to
 	// commitAll.
 	askFirst bool
@@ -150,29 +150,19 @@ func Open(ctx context.Context, address string, options Options) (*Outbox, error)
 		wake:    make(chan struct{}, 1),
 		settled: make(chan struct{}, 1),
 		stop:    stop,
-		stopped: make(chan struct{}),
 		opened:  make(chan struct{}, 1),
 	}
-	go o.commitAll(running)
+	o.commits.Go(func() { o.commitAll(running) })
 	return o, nil
 }
 
 // UseText makes text the words of the alerts that are recorded from now on.
 func (o *Outbox) UseText(text alert.Text) { o.text.Store(&text) }
 
-// currentOptions returns the options with the text that is used now.
-func (o *Outbox) currentOptions() Options {
-	options := o.options
-	if text := o.text.Load(); text != nil {
-		options.Text = *text
-	}
-	return options
-}
-
 // Close waits for what is being recorded and closes the database.
 func (o *Outbox) Close() error {
 	o.stop()
-	<-o.stopped
+	o.commits.Wait()
 	return o.db.Close()
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -146,18 +147,6 @@ func insertFailure(ctx context.Context, tx *sql.Tx, id, code string, now time.Ti
 	return nil
 }
 
-// undecided is a row of waiting and its event.
-type undecided struct {
-	delivery string
-	since    time.Time
-	event    alert.Event
-}
-
-func (u *undecided) columns() []any {
-	e := &u.event
-	return []any{&u.delivery, at(&u.since), &e.ID, at(&e.Time), &e.Kind, &e.Account, &e.Code, &e.Level, &e.Description, &e.Resource}
-}
-
 // decideWaiting decides the events whose wait is over: every SMS that was in
 // flight when they came has settled, or they have waited for an hour. What fails
 // is tried again a second later.
@@ -172,14 +161,11 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 	}
 	var r *recording
 	err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r = newRecording(&o.db.bulk, o.currentOptions(), time.Now(), nil)
+		r = o.newRecording(nil)
 		if err := r.loadWaiting(ctx, tx, o.db.skipLocked); err != nil || len(r.entries) == 0 {
 			return err
 		}
-		if err := r.decide(ctx, tx); err != nil {
-			return err
-		}
-		return r.updateEvents(ctx, tx)
+		return inOrder(ctx, tx, r.decide, r.updateEvents)
 	})
 	if err != nil {
 		if ctx.Err() == nil {
@@ -201,34 +187,38 @@ func (o *Outbox) decideWaiting(ctx context.Context, chart map[alert.Counter]int6
 // about an SMS whose attempt began before they came. The wait of an event of the
 // future is over: a clock was ahead.
 func (r *recording) loadWaiting(ctx context.Context, tx *sql.Tx, skipLocked string) error {
-	var first time.Time // the oldest attempt whose SID is not known
-	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MIN(COALESCE(NULLIF(doubt_since, 0), attempt_at)), 0) FROM sms WHERE status = 'sending'`).Scan(at(&first)); err != nil {
+	var first int64 // when the oldest attempt began whose SID is not known
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MIN(COALESCE(NULLIF(doubt_since, 0), attempt_at)), 0) FROM sms WHERE status = 'sending'`).Scan(&first); err != nil {
 		return err
 	}
-	until := first.Add(-replicaSkew)
-	if over := r.now.Add(-longestWait); until.Before(over) {
-		until = over
-	}
-	if first.IsZero() {
-		until = r.now.AddDate(100, 0, 0) // all
+	until := int64(math.MaxInt64) // all
+	if first > 0 {
+		until = max(first-replicaSkew.Milliseconds(), millis(r.now.Add(-longestWait)))
 	}
 	if skipLocked != "" {
 		skipLocked = "FOR UPDATE OF waiting SKIP LOCKED"
 	}
-	all, err := selectAll(ctx, tx, (*undecided).columns, `SELECT delivery, since, id, happened, kind, account, code, level, description, resource
-		FROM waiting JOIN events ON events.id = waiting.event WHERE since < $1 OR since > $2 ORDER BY since, delivery, event LIMIT 500 `+skipLocked, millis(until), millis(r.now.Add(lease)))
+	all, err := selectAll(ctx, tx, (*entry).waitingColumns, `SELECT delivery, since, id, happened, kind, account, code, level, description, resource
+		FROM waiting JOIN events ON events.id = waiting.event WHERE since < $1 OR since > $2 ORDER BY since, delivery, event LIMIT 500 `+skipLocked, until, millis(r.now.Add(lease)))
 	if err != nil {
 		return err
 	}
 	var delivery []*entry
-	for i, u := range all {
-		delivery = append(delivery, &entry{event: u.event, result: new(Result), waited: u.since})
-		if i+1 == len(all) || all[i+1].delivery != u.delivery {
+	for i := range all {
+		all[i].result = new(Result)
+		delivery = append(delivery, &all[i])
+		if i+1 == len(all) || all[i+1].delivery != all[i].delivery {
 			r.add(delivery)
 			delivery = nil
 		}
 	}
 	return nil
+}
+
+// waitingColumns are the columns of an event that waits.
+func (e *entry) waitingColumns() []any {
+	of := &e.event
+	return []any{&e.delivery, at(&e.waited), &of.ID, at(&of.Time), &of.Kind, &of.Account, &of.Code, &of.Level, &of.Description, &of.Resource}
 }
 
 // updateEvents writes what was decided about events that waited.

@@ -45,12 +45,12 @@ func (o *Outbox) purge(ctx context.Context, table, key, rows string, args ...any
 	query := fmt.Sprintf(`DELETE FROM %s WHERE %s IN (SELECT %s FROM %s WHERE %s LIMIT %d)`, table, key, strings.Trim(key, "()"), table, rows, purgeRows)
 	for {
 		begin := time.Now()
-		done, err := o.db.writes.ExecContext(ctx, query, args...)
+		n, err := rowsOf(o.db.writes.ExecContext(ctx, query, args...))
 		if err != nil {
 			return fmt.Errorf("purging %s: %w", table, err)
 		}
-		if n, err := done.RowsAffected(); err != nil || n < purgeRows {
-			return err
+		if n < purgeRows {
+			return nil
 		}
 		// Webhooks need the same disk: most of the time it is theirs.
 		select {

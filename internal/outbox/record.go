@@ -42,6 +42,7 @@ type entry struct {
 	result    *Result
 	decision  string
 	waited    time.Time // since when it has waited, zero for a new one
+	delivery  string    // of one that waited
 }
 
 // recording is one transaction's work on a batch of deliveries.
@@ -67,15 +68,21 @@ type recording struct {
 type message struct {
 	id, to  string
 	words   alert.Words
-	event   alert.Event
+	event   alert.Event // without an ID for a summary of held alerts
 	status  Status
 	summary string // held: the SMS that will sum it up
 }
 
 // newRecording begins to record deliveries. The events without an ID get one of the
 // delivery, so that it is known when it comes again, or is stored again.
-func newRecording(bulk *statements, options Options, now time.Time, deliveries []delivery) *recording {
-	r := &recording{bulk: bulk, options: options, now: now, tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool)}
+func (o *Outbox) newRecording(deliveries []delivery) *recording {
+	r := &recording{
+		bulk: &o.db.bulk, options: o.options, now: time.Now(),
+		tallies: make(map[alert.Counter]alert.Tally), told: make(map[alert.Counter]bool),
+	}
+	if text := o.text.Load(); text != nil {
+		r.options.Text = *text
+	}
 	for _, d := range deliveries {
 		entries := make([]*entry, len(d.events))
 		for i, event := range d.events {
@@ -85,7 +92,7 @@ func newRecording(bulk *statements, options Options, now time.Time, deliveries [
 			d.results[i] = Result{} // an attempt before this one may have left something
 			entries[i] = &entry{event: event, signature: d.ofForm(), result: &d.results[i]}
 			entries[i].event.Time = r.happened(event)
-			if d.signature != "" && !event.Time.IsZero() && now.Sub(event.Time) > options.KeepFor {
+			if d.signature != "" && !event.Time.IsZero() && r.now.Sub(event.Time) > r.options.KeepFor {
 				entries[i].decide(tooOld)
 			}
 		}
@@ -129,16 +136,17 @@ func (r *recording) happened(e alert.Event) time.Time {
 // Replicas can do it side by side: they lock the counters' rows, in one order,
 // before they write events.
 func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
-	if err := r.dropSeen(ctx, tx); err != nil {
-		return err
+	return inOrder(ctx, tx, r.dropSeen, r.wait, r.decide, r.insertEvents)
+}
+
+// inOrder takes the steps of a transaction, up to the first that fails.
+func inOrder(ctx context.Context, tx *sql.Tx, steps ...func(context.Context, *sql.Tx) error) error {
+	for _, step := range steps {
+		if err := step(ctx, tx); err != nil {
+			return err
+		}
 	}
-	if err := r.wait(ctx, tx); err != nil {
-		return err
-	}
-	if err := r.decide(ctx, tx); err != nil {
-		return err
-	}
-	return r.insertEvents(ctx, tx)
+	return nil
 }
 
 // dropSeen decides the events that are already known, here or in the batch: by
@@ -146,7 +154,7 @@ func (r *recording) store(ctx context.Context, tx *sql.Tx) error {
 func (r *recording) dropSeen(ctx context.Context, tx *sql.Tx) error {
 	signatures, ids, err := r.known(ctx, tx)
 	if err != nil {
-		return err
+		return fmt.Errorf("looking for known events: %w", err)
 	}
 	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool {
 		if e.decision != "" { // too old
@@ -182,32 +190,14 @@ func (r *recording) known(ctx context.Context, tx *sql.Tx) (signatures map[int64
 	if signatures, err = among[int64](ctx, tx, &r.bulk.seenSignatures, signed); err == nil {
 		ids, err = among[string](ctx, tx, &r.bulk.seenEvents, named)
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("looking for known events: %w", err)
-	}
-	return signatures, ids, nil
+	return signatures, ids, err
 }
 
 // decide is the one way in which events are decided: those about our own SMS
 // are dropped, the others are counted, the triggers are asked, and the SMS are
 // written.
 func (r *recording) decide(ctx context.Context, tx *sql.Tx) error {
-	if err := r.dropOwn(ctx, tx); err != nil {
-		return err
-	}
-	if err := r.count(ctx, tx); err != nil {
-		return err
-	}
-	if err := r.askTriggers(ctx, tx); err != nil {
-		return err
-	}
-	if err := r.storeAlerted(ctx, tx); err != nil {
-		return err
-	}
-	if err := r.admit(ctx, tx); err != nil {
-		return err
-	}
-	return insertSMS(ctx, tx, r.bulk, r.sms, r.now)
+	return inOrder(ctx, tx, r.dropOwn, r.count, r.askTriggers, r.storeAlerted, r.admit, r.insertSMS)
 }
 
 // count adds the undecided events to their counters, and leaves in r.tallies
@@ -376,18 +366,15 @@ func wordings(words alert.Words, now time.Time) (body, other string, until int64
 	return body, "", 0
 }
 
-// insertSMS writes SMS, due at once unless they are held.
-func insertSMS(ctx context.Context, tx *sql.Tx, bulk *statements, all []message, now time.Time) error {
+// insertSMS writes the SMS, due at once unless they are held.
+func (r *recording) insertSMS(ctx context.Context, tx *sql.Tx) error {
 	var args []any
-	for _, m := range all {
-		body, other, until := wordings(m.words, now)
-		happened := m.event.Time
-		if happened.IsZero() {
-			happened = now
-		}
-		args = append(args, m.id, m.event.ID, m.summary, m.event.Code, m.to, body, other, until, string(m.status), millis(now), millis(happened), millis(now))
+	now := millis(r.now)
+	for _, m := range r.sms {
+		body, other, until := wordings(m.words, r.now)
+		args = append(args, m.id, m.event.ID, m.summary, m.event.Code, m.to, body, other, until, string(m.status), now, millis(m.event.Time), now)
 	}
-	if _, err := bulk.insertSMS.exec(ctx, tx, args); err != nil {
+	if _, err := r.bulk.insertSMS.exec(ctx, tx, args); err != nil {
 		return fmt.Errorf("storing SMS: %w", err)
 	}
 	return nil

@@ -23,6 +23,20 @@ func selectAll[T any](ctx context.Context, db querier, columns func(*T) []any, q
 	return appendRows(nil, rows, columns)
 }
 
+// selectMap returns the rows of a query for two columns: the second by the first.
+func selectMap[K comparable, V any](ctx context.Context, db querier, query string, args ...any) (map[K]V, error) {
+	type row struct {
+		key   K
+		value V
+	}
+	rows, err := selectAll(ctx, db, func(r *row) []any { return []any{&r.key, &r.value} }, query, args...)
+	all := make(map[K]V, len(rows))
+	for _, r := range rows {
+		all[r.key] = r.value
+	}
+	return all, err
+}
+
 // one is the columns of a query for a single column.
 func one[T any](row *T) []any { return []any{row} }
 
@@ -37,6 +51,14 @@ func appendRows[T any](all []T, rows *sql.Rows, columns func(*T) []any) ([]T, er
 		all = append(all, row)
 	}
 	return all, rows.Err()
+}
+
+// rowsOf returns how many rows a statement affected.
+func rowsOf(done sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return done.RowsAffected()
 }
 
 // at makes a column of milliseconds scan into t.

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -25,29 +26,32 @@ const (
 // that belongs to another SMS cannot be this one's, which stays in doubt.
 func (o *Outbox) settleAccepted(ctx context.Context, c claim, sid string, now time.Time) (settled bool, err error) {
 	err = o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		owner, err := keepSID(ctx, tx, sid, c.ID, now)
-		if err != nil {
+		settled, err = settleSent(ctx, tx, sid, c.ID, now)
+		if err != nil || settled {
 			return err
 		}
-		if settled = owner == c.ID; !settled {
-			_, err = tx.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE id = $2 AND status = 'sending'`, millis(now.Add(logLag)), c.ID)
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE sms SET status = 'sent', sid = $1, sent_at = $2, error = '', blocked = 0 WHERE id = $3 AND sid IS NULL`, sid, millis(now), c.ID)
+		_, err = tx.ExecContext(ctx, `UPDATE sms SET next_at = $1 WHERE id = $2 AND status = 'sending'`, millis(now.Add(logLag)), c.ID)
 		return err
 	})
 	return settled, err
 }
 
-// keepSID remembers the SID of an SMS of ours, and returns the SMS that it
-// belongs to: another one, where that was told first.
-func keepSID(ctx context.Context, tx *sql.Tx, sid, sms string, now time.Time) (owner string, err error) {
-	err = tx.QueryRowContext(ctx, `INSERT INTO sids (sid, sms, at) VALUES ($1, $2, $3) ON CONFLICT (sid) DO UPDATE SET at = sids.at RETURNING sms`,
+// settleSent remembers the SID of an SMS of ours, and reports whether it is this
+// one's: not if it was told of another SMS first. The SMS is then sent, unless it has
+// a SID. Callbacks come in any order, and before the answer to our own call.
+func settleSent(ctx context.Context, tx *sql.Tx, sid, sms string, now time.Time) (bool, error) {
+	var owner string
+	err := tx.QueryRowContext(ctx, `INSERT INTO sids (sid, sms, at) VALUES ($1, $2, $3) ON CONFLICT (sid) DO UPDATE SET at = sids.at RETURNING sms`,
 		sid, sms, millis(now)).Scan(&owner)
 	if err != nil {
-		return "", fmt.Errorf("remembering the SID of an SMS: %w", err)
+		return false, fmt.Errorf("remembering the SID of an SMS: %w", err)
 	}
-	return owner, nil
+	if owner != sms {
+		return false, nil
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE sms SET status = 'sent', sid = $1, sent_at = $2, error = '', blocked = 0
+		WHERE id = $3 AND sid IS NULL AND status IN ('pending', 'sending', 'failed')`, sid, millis(now), sms)
+	return true, err
 }
 
 // settleFailed notes a failed attempt and when to try again, or that the SMS has
@@ -69,18 +73,10 @@ func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendE
 	if reason == "" {
 		reason = oneLine(failure.Err.Error())
 	}
-	blocked := 0
-	if failure.Outcome == alert.Blocked {
-		blocked = 1
-	}
 	news := false
 	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3, blocked = $4
-			WHERE id = $5 AND status = 'sending' AND attempt_at = $6`, string(status), millis(next), reason, blocked, c.ID, millis(c.began))
-		if err != nil {
-			return err
-		}
-		n, err := done.RowsAffected()
+		n, err := rowsOf(tx.ExecContext(ctx, `UPDATE sms SET status = $1, next_at = $2, error = $3, blocked = CASE WHEN $4 THEN 1 ELSE 0 END
+			WHERE id = $5 AND status = 'sending' AND attempt_at = $6`, string(status), millis(next), reason, failure.Outcome == alert.Blocked, c.ID, millis(c.began)))
 		news = n > 0
 		if err != nil || !logged(failure) {
 			return err
@@ -111,17 +107,13 @@ func oneLine(s string) string {
 // by up to a half at random, so that SMS that failed together do not return
 // together.
 func backoff(attempts int) time.Duration {
-	pause := lastRetry
-	if attempts < 10 {
-		pause = min(firstRetry<<max(attempts-1, 0), lastRetry)
-	}
+	pause := min(firstRetry<<min(max(attempts-1, 0), 9), lastRetry)
 	return pause - rand.N(pause/2)
 }
 
-// reported maps Twilio's words to ours. Statuses only move forward, from sent
-// to one of the others.
+// reported maps Twilio's words for what became of an SMS to ours. By any other
+// Twilio has it. Statuses only move forward, from sent to one of these.
 var reported = map[string]Status{
-	"accepted": Sent, "scheduled": Sent, "queued": Sent, "sending": Sent, "sent": Sent,
 	"delivered": Delivered, "read": Delivered, "undelivered": Undelivered, "failed": Undelivered, "canceled": Undelivered,
 }
 
@@ -130,17 +122,14 @@ var reported = map[string]Status{
 // report several copies of an SMS: all of their SIDs are ours, and the one noted
 // first tells what became of it.
 func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
-	status, ok := reported[r.Status]
-	if !ok {
-		status = Sent // new words of Twilio's: it has the SMS
-	}
+	status := cmp.Or(reported[r.Status], Sent)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	news, created := false, time.Time{}
 	err := o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		now := time.Now()
 		if r.ID != "" {
-			if err := settleReported(ctx, tx, r, now); err != nil {
+			if _, err := settleSent(ctx, tx, r.SID, r.ID, now); err != nil {
 				return err
 			}
 		}
@@ -167,16 +156,4 @@ func (o *Outbox) Deliver(ctx context.Context, r alert.Report) (bool, error) {
 		o.options.Observer.Settled(status, r.Code, time.Since(created))
 	}
 	return news, nil
-}
-
-// settleReported settles the SMS that a report names. Callbacks come in any
-// order, and before the answer to our own call.
-func settleReported(ctx context.Context, tx *sql.Tx, r alert.Report, now time.Time) error {
-	owner, err := keepSID(ctx, tx, r.SID, r.ID, now)
-	if err != nil || owner != r.ID {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, `UPDATE sms SET sid = $1, status = 'sent', sent_at = $2, error = '', blocked = 0
-		WHERE id = $3 AND sid IS NULL AND status IN ('pending', 'sending', 'failed')`, r.SID, millis(now), r.ID)
-	return err
 }

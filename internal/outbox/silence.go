@@ -54,11 +54,9 @@ func ParseSilence(code, length string, now time.Time) (Silence, error) {
 // Silence makes a silence known to all replicas, in place of an earlier one of
 // the same code.
 func (o *Outbox) Silence(ctx context.Context, s Silence) error {
-	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO silences (code, until) VALUES ($1, $2)
-		ON CONFLICT (code) DO UPDATE SET until = excluded.until`, s.Code, millis(s.Until)); err != nil {
-		return fmt.Errorf("storing a silence: %w", err)
-	}
-	return nil
+	_, err := o.db.exec(ctx, "storing a silence", `INSERT INTO silences (code, until) VALUES ($1, $2)
+		ON CONFLICT (code) DO UPDATE SET until = excluded.until`, s.Code, millis(s.Until))
+	return err
 }
 
 // EndSilence ends the silence of a code, and reports whether there was one.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"modernc.org/sqlite" // the driver "sqlite"
@@ -29,27 +30,23 @@ func openSQLite(ctx context.Context, rest string) (*database, error) {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		os.Chmod(file+suffix, 0o600)
 	}
-	db := &database{file: opened}
 	// A commit is on disk when it returns (synchronous=FULL), so that an
 	// answered webhook survives a power cut.
-	if db.writes, err = openFile(file, 1, "immediate", "page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)", "cache_size(-2000)"); err != nil {
-		return nil, errors.Join(err, db.Close())
+	writes, noWrites := openFile(file, 1, "immediate", "page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)", "cache_size(-2000)")
+	reads, noReads := openFile(file, 2, "deferred", "busy_timeout(4000)", "cache_size(-2000)", "query_only(1)")
+	if err := errors.Join(noWrites, noReads); err != nil {
+		return nil, errors.Join(err, opened.Close())
 	}
-	if db.reads, err = openFile(file, 2, "deferred", "busy_timeout(4000)", "cache_size(-2000)", "query_only(1)"); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
+	db := &database{writes: writes, reads: reads, file: opened}
 	if err := db.migrate(ctx, ""); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", file, withOwner(err, file)), db.Close())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		db.checkpoint(running)
-	}()
+	var checkpoints sync.WaitGroup
+	checkpoints.Go(func() { db.checkpoint(running) })
 	db.stop = func() {
 		stop()
-		<-stopped
+		checkpoints.Wait()
 	}
 	return db, nil
 }

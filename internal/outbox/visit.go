@@ -18,10 +18,8 @@ func Visit(ctx context.Context, address string) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the database (DATABASE_URL): %w", err)
 	}
-	stopped := make(chan struct{})
-	close(stopped)
 	options := Options{Logger: slog.New(slog.DiscardHandler), Observer: silent{}}
-	return &Outbox{db: db, options: options, stop: func() {}, stopped: stopped, closed: true}, nil
+	return &Outbox{db: db, options: options, stop: func() {}, closed: true}, nil
 }
 
 // Own remembers the SID of an SMS that did not come from the outbox as one of
@@ -31,7 +29,7 @@ func (o *Outbox) Own(ctx context.Context, sid, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	return o.db.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := keepSID(ctx, tx, sid, id, time.Now())
+		_, err := settleSent(ctx, tx, sid, id, time.Now())
 		return err
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -39,14 +38,13 @@ type Worker struct {
 	// slots holds a place for each SMS that is being sent.
 	slots   chan struct{}
 	sending sync.WaitGroup
-
-	mu       sync.Mutex
-	inFlight map[string]bool // the IDs of the SMS that are being sent
+	// inFlight has the IDs of the SMS that are being sent.
+	inFlight sync.Map
 }
 
 // NewWorker returns a worker that sends the outbox's SMS through sender.
 func NewWorker(o *Outbox, sender Sender) *Worker {
-	return &Worker{outbox: o, sender: sender, logger: o.options.Logger, slots: make(chan struct{}, concurrency), inFlight: make(map[string]bool)}
+	return &Worker{outbox: o, sender: sender, logger: o.options.Logger, slots: make(chan struct{}, concurrency)}
 }
 
 // Run sends SMS until ctx ends, and returns when those in flight are settled.
@@ -86,10 +84,10 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 			<-w.slots
 		}
 		for _, c := range claims {
-			w.noteInFlight(c.ID, true)
+			w.inFlight.Store(c.ID, nil)
 			w.sending.Go(func() {
 				w.send(context.WithoutCancel(ctx), c)
-				w.noteInFlight(c.ID, false)
+				w.inFlight.Delete(c.ID)
 				<-w.slots
 				signal(w.outbox.settled)
 				signal(w.outbox.wake) // to see when it is due again
@@ -111,6 +109,8 @@ func (w *Worker) round(ctx context.Context) (time.Duration, error) {
 
 // prepare makes due what waits for something else than its time.
 func (w *Worker) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	if !w.begun {
 		if err := w.outbox.begin(ctx); err != nil {
 			return err
@@ -126,22 +126,12 @@ func (w *Worker) prepare(ctx context.Context) error {
 	return w.outbox.release(ctx)
 }
 
-// noteInFlight notes whether an SMS is in flight.
-func (w *Worker) noteInFlight(id string, inFlight bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if inFlight {
-		w.inFlight[id] = true
-	} else {
-		delete(w.inFlight, id)
-	}
-}
-
 // inFlightIDs returns the SMS in flight.
-func (w *Worker) inFlightIDs() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Collect(maps.Keys(w.inFlight))
+func (w *Worker) inFlightIDs() (ids []string) {
+	for id := range w.inFlight.Range {
+		ids = append(ids, id.(string))
+	}
+	return ids
 }
 
 // acquire waits for a free slot, takes all that are free, and returns how
@@ -198,15 +188,14 @@ func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger)
 		return
 	}
 	w.outbox.options.Observer.Settled(status, failure.Code, time.Since(c.happened))
-	if status == Failed {
+	switch {
+	case status == Failed:
 		log.Error("SMS failed, nobody will get it", "code", failure.Code, "err", failure)
-		return
-	}
-	if failure.Outcome == alert.Blocked {
+	case failure.Outcome == alert.Blocked:
 		log.Error("SMS not sent, it waits until the cause is fixed", "code", failure.Code, "err", failure)
-		return
+	default:
+		log.Warn("SMS not sent yet", "code", failure.Code, "err", failure)
 	}
-	log.Warn("SMS not sent yet", "code", failure.Code, "err", failure)
 }
 
 // givenUp is the error of an SMS that is no longer news.

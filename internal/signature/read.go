@@ -2,6 +2,7 @@ package signature
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,20 +36,13 @@ var (
 	errTooLarge = fmt.Errorf("the body is above %d bytes", maxBody)
 )
 
-// Status returns the status to answer an error of Read with.
-func Status(err error) int {
-	switch err {
-	case ErrUnsigned:
-		return http.StatusForbidden
-	case ErrBusy:
-		return http.StatusServiceUnavailable
-	case errType:
-		return http.StatusUnsupportedMediaType
-	case errTooLarge:
-		return http.StatusRequestEntityTooLarge
-	}
-	return http.StatusBadRequest
+var statuses = map[error]int{
+	ErrUnsigned: http.StatusForbidden, ErrBusy: http.StatusServiceUnavailable,
+	errType: http.StatusUnsupportedMediaType, errTooLarge: http.StatusRequestEntityTooLarge,
 }
+
+// Status returns the status to answer an error of Read with.
+func Status(err error) int { return cmp.Or(statuses[err], http.StatusBadRequest) }
 
 // Reader reads requests, at little cost where they are not Twilio's.
 type Reader struct {
@@ -136,7 +130,7 @@ func (in *Request) readBody(w http.ResponseWriter, r *http.Request, places chan 
 		_, err = buffer.ReadFrom(io.LimitReader(body, smallBody))
 	}
 	if err == nil && max(r.ContentLength, int64(buffer.Len())) >= smallBody {
-		if in.places, err = take(r, places); err != nil {
+		if err := in.take(r, places); err != nil {
 			return err
 		}
 		if in.Token != "" {
@@ -155,14 +149,15 @@ func (in *Request) readBody(w http.ResponseWriter, r *http.Request, places chan 
 	return nil
 }
 
-// take waits for one of places and returns them.
-func take(r *http.Request, places chan struct{}) (chan struct{}, error) {
+// take waits for one of places.
+func (in *Request) take(r *http.Request, places chan struct{}) error {
 	select {
 	case places <- struct{}{}:
-		return places, nil
+		in.places = places
+		return nil
 	case <-r.Context().Done(): // the connection made room for others
-		return nil, errEarly
+		return errEarly
 	case <-time.After(placeTimeout):
-		return nil, ErrBusy
+		return ErrBusy
 	}
 }
