@@ -15,11 +15,13 @@ import (
 // that others understand in other ways are refused.
 func sqliteFile(rest string) (string, error) {
 	file, _, parameters := strings.Cut(rest, "?")
-	name := strings.TrimLeft(file, "/")
+	name := strings.TrimLeft(strings.TrimPrefix(file, "file:"), "/")
 	if strings.HasPrefix(file, "///") || strings.HasPrefix(file, "/") && !strings.HasPrefix(file, "//") {
 		name = "/" + name
 	}
 	switch {
+	case strings.HasPrefix(file, "~"):
+		return "", errors.New("DATABASE_URL has a ~, which means nothing here: write the folder in full, such as sqlite:/var/lib/alerts.db")
 	case strings.Trim(file, "/") == "":
 		return "", errors.New("DATABASE_URL has no file: use sqlite:alerts.db")
 	case strings.HasPrefix(file, ":"):

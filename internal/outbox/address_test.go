@@ -28,6 +28,8 @@ func TestBadAddresses(t *testing.T) {
 		"sqlite://":                                          "DATABASE_URL has no file: use sqlite:alerts.db",
 		"sqlite::memory:":                                    "DATABASE_URL has no file, so a restart would lose what it holds: use sqlite:alerts.db",
 		"sqlite://alerts.db":                                 plain + "alerts.db",
+		"sqlite:file:alerts.db?cache=shared":                 plain + "alerts.db",
+		"sqlite:~/alerts.db":                                 "DATABASE_URL has a ~, which means nothing here: write the folder in full, such as sqlite:/var/lib/alerts.db",
 		"sqlite:///data/alerts.db":                           plain + "/data/alerts.db",
 		"sqlite:////data/alerts.db":                          plain + "/data/alerts.db",
 		"sqlite:./alerts.db?_journal_mode=WAL":               plain + "./alerts.db",

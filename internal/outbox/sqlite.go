@@ -21,14 +21,12 @@ func openSQLite(ctx context.Context, rest string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The file holds phone numbers: only its owner may read it. SQLite gives its
-	// other files the same mode. Not every volume knows modes.
+	if there, err := os.Stat(file); err == nil && !there.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file: use sqlite:alerts.db", file)
+	}
 	opened, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, withOwner(err, file)
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		os.Chmod(file+suffix, 0o600)
+		return nil, withRemedy(err, file)
 	}
 	// A commit is on disk when it returns (synchronous=FULL), so that an
 	// answered webhook survives a power cut.
@@ -39,7 +37,12 @@ func openSQLite(ctx context.Context, rest string) (*database, error) {
 	}
 	db := &database{writes: writes, reads: reads, file: opened}
 	if err := db.migrate(ctx, ""); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", file, withOwner(err, file)), db.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", file, withRemedy(err, file)), db.Close())
+	}
+	// The files hold phone numbers: only their owner may read them. Not every volume
+	// knows modes.
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		os.Chmod(file+suffix, 0o600)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var checkpoints sync.WaitGroup
@@ -51,14 +54,22 @@ func openSQLite(ctx context.Context, rest string) (*database, error) {
 	return db, nil
 }
 
-// withOwner adds to an error of a file that this user may not write, or beside
-// which SQLite may not make its other files, who must own it.
-func withOwner(err error, file string) error {
+// withRemedy adds to an error of a file that is in no folder, that this user may not
+// write, or beside which SQLite may not make its other files, what to do.
+func withRemedy(err error, file string) error {
 	folder, absErr := filepath.Abs(filepath.Dir(file))
 	var code *sqlite.Error
 	readOnly := errors.As(err, &code) && code.Code()&0xff == sqlite3.SQLITE_READONLY
-	if !readOnly && !errors.Is(err, fs.ErrPermission) || absErr != nil {
+	there, missing := os.Stat(file)
+	switch {
+	case absErr != nil:
 		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: make the folder %s first", err, folder)
+	case !readOnly && !errors.Is(err, fs.ErrPermission):
+		return err
+	case missing == nil && there.Mode().Perm()&0o600 != 0o600:
+		return fmt.Errorf("%w: let its owner run chmod 600 %s", err, file)
 	}
 	return fmt.Errorf("%w: this program runs as the user %d, who must be able to write in %s: let root run chown -R %[2]d %[3]s", err, os.Getuid(), folder)
 }

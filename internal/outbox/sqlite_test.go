@@ -94,7 +94,7 @@ func TestBadFiles(t *testing.T) {
 		prepare func(t *testing.T, file string)
 		want    string
 	}{
-		"a folder in place of the file": {func(t *testing.T, file string) { os.Mkdir(file, 0o700) }, "is a directory"},
+		"a folder in place of the file": {func(t *testing.T, file string) { os.Mkdir(file, 0o700) }, "is no file: use sqlite:alerts.db"},
 		"a file that is not a database": {func(t *testing.T, file string) {
 			os.WriteFile(file, []byte(strings.Repeat("no database", 1000)), 0o600)
 		}, "file is not a database"},
