@@ -225,7 +225,7 @@ func refuse(w http.ResponseWriter, status int, reason string) {
 func refuseUnrecorded(w http.ResponseWriter, err error) {
 	requestlog.Add(w, slog.Any("err", err))
 	w.Header().Set("Retry-After", "5")
-	refuse(w, http.StatusServiceUnavailable, "nothing was recorded, try again: the outbox is not available")
+	refuse(w, http.StatusServiceUnavailable, "nothing was recorded, try again: the database is not available")
 }
 
 // livez answers 200 while the outbox can be used, or 503 and what a restart may

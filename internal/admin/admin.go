@@ -83,8 +83,8 @@ func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 		v.History, err = a.outbox.History(ctx, v.Now, v.Filter)
 	}
 	if err != nil {
-		a.logger.Error("the operator's page cannot read the outbox", "err", err)
-		v.Health.Problem = cmp.Or(v.Health.Problem, "the outbox cannot be read; the log says why")
+		a.logger.Error("the operator's page cannot read the database", "err", err)
+		v.Health.Problem = cmp.Or(v.Health.Problem, "the database cannot be read; the log says why")
 		v.ShowFront, v.ShowAlerts, v.ShowEvents = false, false, false
 	}
 	v.arrange()
@@ -117,7 +117,7 @@ func (a *admin) silence(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		a.logger.Error("the operator's page cannot change a silence", "err", err)
-		http.Error(w, "the outbox cannot be written, see the log", http.StatusServiceUnavailable)
+		http.Error(w, "the database cannot be written, see the log", http.StatusServiceUnavailable)
 		return
 	}
 	a.logger.Info("silence by the operator's page", "code", code, "for", length)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,7 +112,7 @@ func ParseTriggers(s string) (Triggers, error) {
 	var triggers Triggers
 	var mistakes []error
 	for rule := range strings.SplitSeq(strings.Trim(s, "; \t\r\n"), ";") {
-		trigger, err := parseTrigger(strings.Fields(rule))
+		trigger, err := parseTrigger(strings.Fields(besideCommas.ReplaceAllString(rule, ",")))
 		for _, subject := range trigger.Subjects {
 			if triggers.has(subject, trigger.Period) {
 				err = fmt.Errorf("%s has two rules for the same period; join them into one", subject)
@@ -124,6 +125,14 @@ func ParseTriggers(s string) (Triggers, error) {
 		triggers.Rules = append(triggers.Rules, trigger)
 	}
 	return triggers, errors.Join(mistakes...)
+}
+
+// besideCommas matches a comma with blanks beside it.
+var besideCommas = regexp.MustCompile(`\s*,\s*`)
+
+// HaveAll reports whether every code has a rule.
+func (t Triggers) HaveAll() bool {
+	return slices.ContainsFunc(t.Rules, func(rule Trigger) bool { return rule.Subjects[0] == eachCode || rule.Subjects[0] == anyCode })
 }
 
 // has reports whether a rule names subject for period.

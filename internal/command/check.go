@@ -40,15 +40,6 @@ func newChecker(getenv func(string) string, stdout io.Writer) (*checker, error) 
 	return &checker{settings: settings, twilio: sms.NewTwilio(settings.Account, settings.From, settings.StatusCallback()), out: stdout}, nil
 }
 
-// openOutbox opens the outbox, if that is possible.
-func (c *checker) openOutbox(ctx context.Context) error {
-	var err error
-	if c.box, err = outbox.Visit(ctx, c.settings.DatabaseURL); err != nil {
-		return fmt.Errorf("%w; set DATABASE_URL to a file in a folder that the server may write, or to a Postgres that runs", err)
-	}
-	return nil
-}
-
 // finish closes the outbox, and fails if a line was bad.
 func (c *checker) finish(advice string) error {
 	var err error
@@ -104,7 +95,7 @@ func Check(ctx context.Context, args []string, getenv func(string) string, stdou
 	for _, doubt := range c.settings.Warnings {
 		fmt.Fprintf(stdout, "warn  %s\n", doubt)
 	}
-	c.report("outbox", c.outbox(ctx))
+	c.report("database", c.database(ctx))
 	usable := c.phones(ctx)
 	if usable && *send {
 		for _, to := range c.settings.Outbox.Recipients {
@@ -142,10 +133,10 @@ func (c *checker) phones(ctx context.Context) bool {
 	return true
 }
 
-// outbox opens the outbox and tries to write to it.
-func (c *checker) outbox(ctx context.Context) error {
-	if err := c.openOutbox(ctx); err != nil {
-		return err
+// database opens the database and tries to write to it.
+func (c *checker) database(ctx context.Context) (err error) {
+	if c.box, err = outbox.Visit(ctx, c.settings.DatabaseURL); err != nil {
+		return fmt.Errorf("%w; set DATABASE_URL to a file in a folder that the server may write, or to a Postgres that runs", err)
 	}
 	health := c.box.Health(ctx)
 	if health.Problem != "" {
@@ -204,9 +195,8 @@ func advise(err error, remedy, again string) error {
 // lookupError is withRemedy for what an API key may be forbidden to read: the
 // server does not need it.
 func (c *checker) lookupError(err error, remedy string) error {
-	const notFound = "20404"
 	failure, ok := errors.AsType[*alert.SendError](err)
-	if ok && c.usesKey() && failure.Outcome == alert.Blocked && failure.Code != notFound {
+	if ok && c.usesKey() && failure.Outcome == alert.Blocked && failure.Code != sms.NotFound {
 		return warning("this API key may not look it up; check -send tries it")
 	}
 	return withRemedy(err, remedy)

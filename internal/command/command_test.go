@@ -53,7 +53,7 @@ func TestHealthcheck(t *testing.T) {
 		body, stdout, wrong string
 	}{
 		"healthy":     {http.StatusOK, "ok\n", "ok\n", ""},
-		"not healthy": {http.StatusServiceUnavailable, "the outbox cannot be written\n", "", "not healthy: the outbox cannot be written"},
+		"not healthy": {http.StatusServiceUnavailable, "the database cannot be written\n", "", "not healthy: the database cannot be written"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -25,6 +25,9 @@ func Connect(ctx context.Context, args []string, getenv func(string) string, std
 	if done, err := parse(flags, args, 0, stdout); done || err != nil {
 		return err
 	}
+	if *wait <= 0 {
+		return errors.New("-wait: expected a duration such as 30s; see twilio-error-sms connect -h")
+	}
 	c, err := newChecker(getenv, stdout)
 	if err != nil {
 		return err
@@ -52,7 +55,8 @@ func Connect(ctx context.Context, args []string, getenv func(string) string, std
 // of its own first, if it can sign: that shows whether its outbox is the server's.
 func (c *checker) connectAndTest(ctx context.Context, wait time.Duration) {
 	began := time.Now().Add(-time.Hour) // the server's clock may be late
-	unopened := c.openOutbox(ctx)
+	var unopened error
+	c.box, unopened = visit(ctx, c.settings.DatabaseURL)
 	before := c.testEvents(ctx, began)
 	if !c.report("PUBLIC_URL", c.publicURL(ctx)) {
 		return
@@ -68,9 +72,9 @@ func (c *checker) connectAndTest(ctx context.Context, wait time.Duration) {
 	case err != nil:
 		c.report("test event", c.streamsError(err))
 	case unopened != nil:
-		c.report("test event", warning(fmt.Sprintf(elsewhere, "the outbox cannot be read here: "+unopened.Error())))
+		c.report("test event", warning(fmt.Sprintf(elsewhere, "the database cannot be read here: "+unopened.Error())))
 	case after == before && c.settings.AuthToken != "":
-		c.report("test event", warning(fmt.Sprintf(elsewhere, "the server has another outbox than DATABASE_URL here")))
+		c.report("test event", warning(fmt.Sprintf(elsewhere, "the server has another database than DATABASE_URL here")))
 	default:
 		c.awaitTestEvent(ctx, began, after, sink.SID, wait)
 	}
@@ -181,7 +185,7 @@ func (c *checker) disconnect(ctx context.Context, only bool) {
 		}
 		fmt.Fprintf(c.out, "      %s points to %s\n", what, c.webhookURL())
 		if err := c.twilio.RemoveSink(ctx, sink); err != nil {
-			c.report(what, c.streamsError(err))
+			c.report(what, advise(err, "delete it in the Console, under Event Streams", "run connect -remove again: it goes on from there"))
 			continue
 		}
 		c.report(what+" removed", nil)

@@ -29,16 +29,11 @@ func Silence(ctx context.Context, args []string, getenv func(string) string, std
 	if err != nil && verb != "list" && verb != "end" {
 		return fmt.Errorf("%w; see twilio-error-sms silence -h", err)
 	}
-	settings, err := config.Load(getenv)
+	server, err := config.LoadServer(getenv)
 	if err != nil {
 		return fmt.Errorf("settings:\n%w", err)
 	}
-	if file, ok := strings.CutPrefix(settings.DatabaseURL, "sqlite:"); ok {
-		if _, err := os.Stat(file); err != nil {
-			return fmt.Errorf("no database at %s; run this where the server runs, or set DATABASE_URL to the server's", file)
-		}
-	}
-	box, err := outbox.Visit(ctx, settings.DatabaseURL)
+	box, err := visit(ctx, server.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -55,6 +50,17 @@ func Silence(ctx context.Context, args []string, getenv func(string) string, std
 		_, err = fmt.Fprintln(stdout, answer)
 	}
 	return errors.Join(err, box.Close())
+}
+
+// visit opens the server's database, which must be there: another one, made here,
+// would change nothing.
+func visit(ctx context.Context, address string) (*outbox.Outbox, error) {
+	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
+		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("no database at %s; start the server first and run this in its folder, or set DATABASE_URL to the server's", file)
+		}
+	}
+	return outbox.Visit(ctx, address)
 }
 
 // listed returns what is silenced, a line for each code.

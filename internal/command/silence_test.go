@@ -13,9 +13,9 @@ import (
 // TestSilence follows an operator who silences codes from a terminal.
 func TestSilence(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"DRY_RUN": "true", "DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "alerts.db")}
+	env := map[string]string{"DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "alerts.db")}
 	getenv := func(name string) string { return env[name] }
-	if err := Silence(t.Context(), []string{"11200", "2h"}, getenv, io.Discard, nil); err == nil || !strings.Contains(err.Error(), "run this where the server runs") {
+	if err := Silence(t.Context(), []string{"11200", "2h"}, getenv, io.Discard, nil); err == nil || !strings.Contains(err.Error(), "run this in its folder") {
 		t.Errorf("where no server has run: %v", err)
 	}
 	server, err := outbox.Visit(t.Context(), env["DATABASE_URL"])

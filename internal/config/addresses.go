@@ -19,13 +19,15 @@ type Server struct {
 	PublicURL *url.URL
 	// AuthToken is TWILIO_AUTH_TOKEN, which signs requests, or empty.
 	AuthToken string
+	// DatabaseURL is DATABASE_URL, or its default.
+	DatabaseURL string
 }
 
 // LoadServer reads how to reach the server, and no other settings. Beside an error
 // LocalURL is right all the same, unless ADDR or PORT is wrong.
 func LoadServer(getenv func(string) string) (Server, error) {
 	r := newReader(getenv)
-	server := Server{LocalURL: localURL(r.addr()), PublicURL: r.publicURL(), AuthToken: r.authToken()}
+	server := Server{LocalURL: localURL(r.addr()), PublicURL: r.publicURL(), AuthToken: r.authToken(), DatabaseURL: r.databaseURL()}
 	return server, errors.Join(r.problems...)
 }
 
@@ -69,6 +71,8 @@ func onLoopback(addr string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
+
+func (r *reader) databaseURL() string { return r.text("DATABASE_URL", "sqlite:alerts.db") }
 
 // admin checks that strangers cannot read the operator's page.
 func (r *reader) admin(c Config) {

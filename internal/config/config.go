@@ -87,7 +87,7 @@ func Load(getenv func(string) string) (Config, error) {
 		Unsigned:      r.bool("ALLOW_UNSIGNED"),
 		AdminAddr:     r.text("ADMIN_ADDR", ""),
 		AdminPassword: r.text("ADMIN_PASSWORD", ""),
-		DatabaseURL:   r.text("DATABASE_URL", "sqlite:alerts.db"),
+		DatabaseURL:   r.databaseURL(),
 		Outbox: outbox.Options{
 			GiveUpAfter: r.duration("GIVE_UP_AFTER", "24h", time.Minute),
 			KeepFor:     r.duration("KEEP_FOR", "720h", 24*time.Hour),
@@ -99,6 +99,9 @@ func Load(getenv func(string) string) (Config, error) {
 	}
 	if u := r.publicURL(); u != nil {
 		c.PublicURL = u.String()
+	}
+	if strings.EqualFold(c.AdminAddr, "off") {
+		c.AdminAddr = ""
 	}
 	c.Addr = r.addr()
 	r.account(&c)
@@ -217,6 +220,8 @@ func (r *reader) alerts(c *Config) {
 		for mistake := range strings.Lines(err.Error()) {
 			r.wrong("TRIGGERS", "%s", strings.TrimSpace(mistake))
 		}
+	} else if !c.Outbox.Triggers.HaveAll() {
+		r.warn("TRIGGERS", "codes that it does not name never alert; for these too, write %s; before it", alert.DefaultTriggers)
 	}
 	for _, level := range r.list("LEVELS") {
 		switch alert.Level(strings.ToLower(level)) {
@@ -229,6 +234,8 @@ func (r *reader) alerts(c *Config) {
 	}
 	if c.Outbox.Text, err = alert.ParseText(r.text("ALERT_TEXT", "")); err != nil {
 		r.wrong("ALERT_TEXT", "%v", err)
+	} else if text := r.text("ALERT_TEXT", ""); text != "" && !strings.Contains(text, "{") {
+		r.warn("ALERT_TEXT", "it says nothing of the error; a # after a blank begins a comment, unless quotes are around the text")
 	}
 	if c.Outbox.PerHour, err = strconv.Atoi(r.text("SMS_PER_HOUR", "20")); err != nil || c.Outbox.PerHour < 1 {
 		r.expected("SMS_PER_HOUR", "a number of at least 1", r.text("SMS_PER_HOUR", ""))

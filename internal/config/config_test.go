@@ -51,6 +51,8 @@ func TestSettingsThatWork(t *testing.T) {
 		"a platform's PORT":        {"ADDR": ":1", "PORT": "3000"},
 		"a page on loopback":       {"ADMIN_ADDR": "127.0.0.1:9090"},
 		"a page with a password":   {"ADMIN_ADDR": ":9090", "ADMIN_PASSWORD": "p"},
+		"no page":                  {"ADMIN_ADDR": "off"},
+		"phones as links":          {"ALERT_TO": "sms:+15005550009, tel:+1-500-555-0010"},
 		"Postgres":                 {"DATABASE_URL": "postgres://u:p@db/alerts"},
 		"names with + - _ &":       {"ALERT_FROM": "A+b-c_d&1 2"},
 		"a short code":             {"ALERT_FROM": "12345"},
@@ -378,6 +380,9 @@ func TestWarnings(t *testing.T) {
 		"unsigned on loopback":     {map[string]string{"PUBLIC_URL": "", "ALLOW_UNSIGNED": "true", "ADDR": "localhost:8080"}, ""},
 		"unsigned everywhere":      {map[string]string{"PUBLIC_URL": "", "ALLOW_UNSIGNED": "true", "PORT": "8080"}, "ALLOW_UNSIGNED: anyone who reaches :8080 can post errors; set PUBLIC_URL, or ADDR=127.0.0.1:8080"},
 		"allowed, but signed":      {map[string]string{"ALLOW_UNSIGNED": "true", "PORT": "8080"}, "ALLOW_UNSIGNED: has no effect beside PUBLIC_URL"},
+		"rules for some codes":     {map[string]string{"TRIGGERS": "30003 never; 11200 every 5"}, "TRIGGERS: codes that it does not name never alert; for these too, write * at 1,10,100 daily; before it"},
+		"rules for all codes":      {map[string]string{"TRIGGERS": "30003 never; any at 1"}, ""},
+		"a text cut at a comment":  {map[string]string{"ALERT_TEXT": "Bug"}, "ALERT_TEXT: it says nothing of the error"},
 		"a dry run in a container": {map[string]string{"PUBLIC_URL": "", "DRY_RUN": "true", "ADDR": ":8080"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,9 +54,10 @@ func (r *reader) phones(c *Config) {
 	}
 }
 
-// tidy returns a number as Twilio writes it, of +1 (555) 123-4567 or
-// +44 (0)7700 900123. Anything else stays.
+// tidy returns a number as Twilio writes it, of +1 (555) 123-4567,
+// +44 (0)7700 900123 or tel:+15551234567. Anything else stays.
 func tidy(address string) string {
+	address = strings.TrimPrefix(strings.TrimPrefix(address, "sms:"), "tel:")
 	if number := separators.ReplaceAllString(address, ""); phone.MatchString(number) {
 		return number
 	}

@@ -102,7 +102,7 @@ func testOutage(t *testing.T, database string, begin func(*outage) (end func()))
 	within(t, "/healthz tells of the outage", func() bool {
 		o.post(t)
 		status, text := get(t, o.URL+"/healthz")
-		return status == http.StatusServiceUnavailable && strings.Contains(text, "the outbox cannot be written")
+		return status == http.StatusServiceUnavailable && strings.Contains(text, "the database cannot be written")
 	})
 	end()
 	o.postAgain(t)
@@ -113,7 +113,7 @@ func testOutage(t *testing.T, database string, begin func(*outage) (end func()))
 	})
 	o.stop(t)
 	checkOnce(t, twilio, o.n)
-	for _, want := range []string{`"err":"storing in the outbox: `, `"refused":"nothing was recorded, try again: the outbox is not available"`} {
+	for _, want := range []string{`"err":"storing in the database: `, `"refused":"nothing was recorded, try again: the database is not available"`} {
 		if !strings.Contains(o.log(), want) {
 			t.Errorf("the log lacks %s", want)
 		}

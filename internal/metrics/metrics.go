@@ -146,7 +146,7 @@ func (m *Metrics) Handler(backlog func(context.Context) (outbox.Backlog, error),
 		ctx, cancel := context.WithTimeout(r.Context(), scrapeTimeout)
 		defer cancel()
 		if waiting, err := backlog(ctx); err != nil {
-			logger.Error("metrics without what waits in the outbox", "err", err)
+			logger.Error("metrics without what waits", "err", err)
 		} else {
 			writeBacklog(&text, waiting, time.Now())
 		}

@@ -32,7 +32,7 @@ func (s *Status) Scan(column any) error {
 		*s = Status(text)
 		return nil
 	}
-	return fmt.Errorf("an SMS has the unknown status %q: was the outbox written by a newer program?", column)
+	return fmt.Errorf("an SMS has the unknown status %q: was the database written by a newer program?", column)
 }
 
 const (

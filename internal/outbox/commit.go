@@ -81,7 +81,7 @@ func (o *Outbox) RecordRequest(ctx context.Context, signature string, events []a
 	}
 	<-b.done
 	if b.err != nil {
-		return nil, fmt.Errorf("storing in the outbox: %w", b.err)
+		return nil, fmt.Errorf("storing in the database: %w", b.err)
 	}
 	return d.results, nil
 }

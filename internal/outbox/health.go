@@ -20,7 +20,7 @@ const (
 
 // Health says whether the outbox works.
 type Health struct {
-	// Down is whether the outbox cannot be used, which a restart may fix.
+	// Down is whether the database cannot be used, which a restart may fix.
 	Down bool
 	// Problem says why it is not healthy and what to do, empty if it is.
 	Problem string
@@ -35,15 +35,15 @@ func (o *Outbox) Health(ctx context.Context) Health {
 	now := time.Now()
 	if _, err := o.db.writes.ExecContext(ctx, `INSERT INTO marks (name, at, holder, until) VALUES ('health', $1, '', 0)
 		ON CONFLICT (name) DO UPDATE SET at = excluded.at`, millis(now)); err != nil {
-		return o.unhealthy("the outbox cannot be written; the log says why", err)
+		return o.unhealthy("the database cannot be written; the log says why", err)
 	}
 	if now.Sub(fromMillis(o.failed.Load())) < unhealthyFor {
-		return Health{Down: true, Problem: "the outbox cannot be written: the last webhook was refused; the log says why"}
+		return Health{Down: true, Problem: "the database cannot be written: the last webhook was refused; the log says why"}
 	}
 	problem, err := o.waitingProblem(ctx, now)
 	notes, noNotes := o.lost(ctx, now.Add(-24*time.Hour))
 	if err := errors.Join(err, noNotes); err != nil {
-		return o.unhealthy("the outbox cannot be read; the log says why", err)
+		return o.unhealthy("the database cannot be read; the log says why", err)
 	}
 	return Health{Problem: problem, Notes: notes}
 }

@@ -18,7 +18,7 @@ func TestCounterBelowZero(t *testing.T) {
 		s.work()
 		s.exec(fmt.Sprintf("INSERT INTO counts (account, code, period, start, n) VALUES ('%s', '30003', 'daily', %d, -5)", account, alert.Daily.Start(s.began).UnixMilli()))
 		got := s.record(event("NO1", "30003"), event("NO2", "11200"))
-		if !strings.HasPrefix(got[0], `not decided: the outbox counts -5 events of "30003" in the period from `) {
+		if !strings.HasPrefix(got[0], `not decided: the database counts -5 events of "30003" in the period from `) {
 			s.Errorf("got %q", got[0])
 		}
 		s.want(got[1:], "alert")

@@ -519,10 +519,10 @@ func TestPostgresOutage(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 			outage.begin()
 			eventually(t, "a Record fails", func() bool { return failures() >= 8 })
-			if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the outbox cannot be written") {
+			if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the database cannot be written") {
 				t.Errorf("health is %+v", got)
 			}
-			eventually(t, "the worker says that SMS wait", func() bool { return strings.Contains(log.String(), "outbox unavailable, SMS wait") })
+			eventually(t, "the worker says that SMS wait", func() bool { return strings.Contains(log.String(), "database unavailable, SMS wait") })
 			outage.end()
 			eventually(t, "Record works again", func() bool {
 				_, err := box.Record(t.Context(), []alert.Event{event("NO after", "11210")})
@@ -539,7 +539,7 @@ func TestPostgresOutage(t *testing.T) {
 					t.Errorf("%s was answered and is lost: %s", id, got)
 				}
 			}
-			eventually(t, "the worker says that it is over", func() bool { return strings.Contains(log.String(), "outbox available again") })
+			eventually(t, "the worker says that it is over", func() bool { return strings.Contains(log.String(), "database available again") })
 			eventually(t, "SMS are sent again", func() bool { return len(twilio.Bodies("11210")) == 1 })
 			eventually(t, "every alert is texted", func() bool { return count(t, address, "sms WHERE status = 'pending'") == 0 })
 			if got := box.Health(t.Context()); got.Problem != "" {

@@ -29,7 +29,7 @@ func (r Result) String() string { return cmp.Or(r.Text, r.Reason) }
 // Decisions of the outbox; all others are reasons of the triggers.
 const (
 	seenBefore = "seen before"
-	tooOld     = "too old: it happened before what the outbox remembers"
+	tooOld     = "too old: it happened before what the database remembers"
 	ownSMS     = "an SMS of our own"
 	waits      = "waits: perhaps about an SMS of our own"
 	alerted    = "alerted"
@@ -229,7 +229,7 @@ func (r *recording) count(ctx context.Context, tx *sql.Tx) error {
 // dropUncountable decides the events of a counter below zero, which no program
 // of ours has written.
 func (r *recording) dropUncountable(c count) {
-	reason := fmt.Sprintf("not decided: the outbox counts %d events of %q in the period from %s", c.N, c.Code, c.Start.Format(time.RFC3339))
+	reason := fmt.Sprintf("not decided: the database counts %d events of %q in the period from %s", c.N, c.Code, c.Start.Format(time.RFC3339))
 	r.options.Logger.Error("a counter is below zero, its events make no alert: correct n in the table counts", "account", c.Account, "code", c.Code, "n", c.N)
 	for _, e := range r.entries {
 		if e.decision == "" && slices.Contains(r.options.Triggers.Counters(e.event), c.Counter) {

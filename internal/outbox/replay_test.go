@@ -116,7 +116,7 @@ func TestReplayAfterAPurge(t *testing.T) {
 		if n := s.count("events"); n != 0 {
 			s.Errorf("%d events are known after a purge", n)
 		}
-		s.want(s.recordRequest(sign(1), old, event("NO2", "11200")), "too old: it happened before what the outbox remembers", "alert")
+		s.want(s.recordRequest(sign(1), old, event("NO2", "11200")), "too old: it happened before what the database remembers", "alert")
 		if n := s.count("events"); n != 1 {
 			s.Errorf("%d events are recorded, want the one that is not too old", n)
 		}

@@ -50,7 +50,7 @@ func TestLocked(t *testing.T) {
 			time.Sleep(150 * time.Millisecond)
 		}
 		clients.Wait()
-		if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the outbox cannot be written") {
+		if got := box.Health(t.Context()); !strings.HasPrefix(got.Problem, "the database cannot be written") {
 			t.Errorf("health is %+v", got)
 		}
 		if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
@@ -217,7 +217,7 @@ func fillDisk(t *testing.T, address string) {
 		t.Fatalf("%d answered, %d failed", len(answered), len(failed))
 	}
 	health := box.Health(t.Context()) // its own write is small and finds room
-	if !strings.HasPrefix(health.Problem, "the outbox cannot be written") {
+	if !strings.HasPrefix(health.Problem, "the database cannot be written") {
 		t.Errorf("health is %+v", health)
 	}
 	limit(1 << 30)

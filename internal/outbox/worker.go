@@ -56,10 +56,10 @@ func (w *Worker) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait, err := w.round(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			w.logger.Error("outbox unavailable, SMS wait", "err", err)
+			w.logger.Error("database unavailable, SMS wait", "err", err)
 		}
 		if err == nil && failing {
-			w.logger.Info("outbox available again")
+			w.logger.Info("database available again")
 		}
 		failing = err != nil
 		select {
@@ -164,7 +164,7 @@ func (w *Worker) send(ctx context.Context, c claim) {
 	settled, err := w.outbox.settleAccepted(ctx, c, sid, time.Now())
 	switch {
 	case err != nil:
-		log.Error("outbox unavailable, SMS sent but not noted: Twilio's message log will tell", "sid", sid, "err", err)
+		log.Error("database unavailable, SMS sent but not noted: Twilio's message log will tell", "sid", sid, "err", err)
 	case !settled:
 		log.Warn("SMS still in doubt: what Twilio's message log shows is another SMS of ours", "sid", sid)
 	default:
@@ -181,7 +181,7 @@ func (w *Worker) fail(ctx context.Context, c claim, err error, log *slog.Logger)
 	}
 	status, err := w.outbox.settleFailed(ctx, c, failure, time.Now())
 	if err != nil {
-		log.Error("outbox unavailable, failed SMS not noted: its lease will end", "err", err)
+		log.Error("database unavailable, failed SMS not noted: its lease will end", "err", err)
 		return
 	}
 	if status == "" {

@@ -17,6 +17,9 @@ import (
 const (
 	apiURL       = "https://api.twilio.com/2010-04-01/Accounts/"
 	messagingURL = "https://messaging.twilio.com/v1/Services/"
+
+	// NotFound is Twilio's code of what does not exist.
+	NotFound = "20404"
 )
 
 // read asks Twilio for a resource and decodes the answer. It does without

@@ -169,17 +169,24 @@ func (t *Twilio) TestSink(ctx context.Context, sid string) error {
 	return nil
 }
 
-// RemoveSink deletes a sink and its subscriptions, those first.
+// RemoveSink deletes a sink and its subscriptions, those first, unless they are gone
+// already.
 func (t *Twilio) RemoveSink(ctx context.Context, sink Sink) error {
 	handler, call := t.request(ctx)
 	service := events.NewApiService(handler)
+	remaining := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		if failure := call.failure(err); failure.Code != NotFound {
+			return failure
+		}
+		return nil
+	}
 	for _, subscription := range sink.Subscriptions {
-		if err := service.DeleteSubscription(subscription); err != nil {
-			return call.failure(err)
+		if err := remaining(service.DeleteSubscription(subscription)); err != nil {
+			return err
 		}
 	}
-	if err := service.DeleteSink(sink.SID); err != nil {
-		return call.failure(err)
-	}
-	return nil
+	return remaining(service.DeleteSink(sink.SID))
 }

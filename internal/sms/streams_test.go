@@ -63,6 +63,9 @@ func TestSinkComesAndGoes(t *testing.T) {
 		if sinks, subscriptions := twilio.Streams.All(); len(sinks)+len(subscriptions) != 0 {
 			t.Errorf("left: %v, %v", sinks, subscriptions)
 		}
+		if err := sender.RemoveSink(t.Context(), sinks[0]); err != nil {
+			t.Errorf("what is gone already: %v", err)
+		}
 	}
 }
 
