@@ -46,7 +46,11 @@ const (
 
 // What has as many digits but is not a phone number: a SID that stands alone, and the
 // end of a time of day with a fraction.
-const readable = `(?:\b|_)[A-Za-z]{2}[0-9A-Fa-f]{32}(?:\b|_)|[0-5]\d:[0-5]\d[.]\d+`
+const readable = `(?:\b|_)[A-Za-z]{2}[0-9A-Fa-f]{32}(?:\b|_)|[0-5]\d:[0-5]\d[.]\d{1,9}(?:\b|Z)`
+
+// countryCode matches the beginning of a number with a country code: nothing behind
+// it is a date, an IP address or an error code.
+var countryCode = regexp.MustCompile(`[+＋]|` + percent + `2[Bb]|\b00[1-9]`)
 
 // pieces matches the parts of a text that have digits. The digits of %20 begin
 // no number.
@@ -64,7 +68,7 @@ func hidePiece(piece string) string {
 	var b strings.Builder
 	done := 0 // up to here piece is in b
 	for _, at := range dates.FindAllStringIndex(piece, -1) {
-		if start, end := at[0], at[1]; standsAlone(piece, start, end) {
+		if start, end := at[0], at[1]; standsAlone(piece, start, end) && !countryCode.MatchString(piece[done:start]) {
 			b.WriteString(pieces.ReplaceAllStringFunc(piece[done:start], hideNumber))
 			b.WriteString(piece[start:end])
 			done = end
@@ -94,7 +98,7 @@ var encodedOther = regexp.MustCompile(percent + `(?:[0-24-9A-Fa-f][0-9A-Fa-f]|3[
 // hideNumber returns "(number)" for a match of pieces, unless it has too few
 // digits or is of error codes.
 func hideNumber(piece string) string {
-	if fewDigits(encodedOther.ReplaceAllString(piece, " ")) || allCodes(piece) {
+	if fewDigits(encodedOther.ReplaceAllString(piece, " ")) || allCodes(piece) && !countryCode.MatchString(piece) {
 		return piece
 	}
 	if strings.HasSuffix(piece, ")") && strings.Count(piece, ")") > strings.Count(piece, "(") { // it closes what began before

@@ -52,9 +52,9 @@ func (o *Outbox) Health(ctx context.Context) Health {
 // Twilio refuses them, or they wait for too long.
 func (o *Outbox) waitingProblem(ctx context.Context, now time.Time) (string, error) {
 	var blocked, overdue int64
-	var code, reason string // of the last attempts, if there were any
+	var code, reason string // of the last attempt that was refused, and of one that is overdue
 	var oldest time.Time
-	err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN blocked = 1 THEN 1 END), COALESCE(MAX(CASE WHEN blocked = 1 THEN error END), ''),
+	err := o.db.reads.QueryRowContext(ctx, `SELECT COUNT(CASE WHEN blocked = 1 THEN 1 END), COALESCE((SELECT error FROM sms WHERE status IN ('pending', 'sending') AND blocked = 1 ORDER BY attempt_at DESC LIMIT 1), ''),
 			COUNT(CASE WHEN created < $1 THEN 1 END), COALESCE(MAX(CASE WHEN created < $1 THEN error END), ''), COALESCE(MIN(created), 0)
 		FROM sms WHERE status IN ('pending', 'sending')`, millis(now.Add(-overdueAfter))).Scan(&blocked, &code, &overdue, &reason, at(&oldest))
 	switch {

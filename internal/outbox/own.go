@@ -99,9 +99,35 @@ func (r *recording) dropOwn(ctx context.Context, tx *sql.Tx) error {
 			}
 			continue
 		}
-		if err := r.dropOwnAlarm(ctx, tx, e); err != nil {
+		drop := r.dropOwnRefusal
+		if e.event.Kind == alert.Alarm {
+			drop = r.dropOwnAlarm
+		}
+		if err := drop(ctx, tx, e); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// sameTime is by how much Twilio's time of an error may differ from ours.
+const sameTime = 2 * time.Minute
+
+// dropOwnRefusal decides an event about nothing, such as a request to the API that
+// Twilio refused, if an SMS of ours was refused at that time with that code. Each
+// refusal is the cause of one event.
+func (r *recording) dropOwnRefusal(ctx context.Context, tx *sql.Tx, e *entry) error {
+	if e.event.Resource != "" || e.event.Code == "" || !r.sameAccount(e.event) {
+		return nil
+	}
+	n, err := rowsOf(tx.ExecContext(ctx, `UPDATE failures SET id = id || ' told' WHERE id = (SELECT id FROM failures
+		WHERE at BETWEEN $1 AND $2 AND code = $3 AND id LIKE '% %' AND id NOT LIKE '% told' ORDER BY at LIMIT 1)`,
+		millis(e.event.Time.Add(-sameTime)), millis(e.event.Time.Add(sameTime)), e.event.Code))
+	if err != nil {
+		return fmt.Errorf("looking for refused SMS of our own: %w", err)
+	}
+	if n > 0 {
+		e.decide(ownSMS)
 	}
 	return nil
 }

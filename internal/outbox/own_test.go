@@ -303,7 +303,36 @@ func TestEveryCopyOfAnSMSIsOurs(t *testing.T) {
 	})
 }
 
-// TestAlarmThatCountsOurFailedSMS tells of nothing else.
+// TestRefusedRequestsOfOurOwnDoNotBreed: they make no message, so their events
+// name none. One for each refusal is ours, at that time and with that code.
+func TestRefusedRequestsOfOurOwnDoNotBreed(t *testing.T) {
+	eachEngine(t, func(s *store) {
+		s.options.Account = account
+		s.openAlerting("* every 1")
+		s.phones.Fault = func(int, alert.SMS) (bool, error) {
+			return false, &alert.SendError{Outcome: alert.Refused, Code: "21610", Err: errors.New("unsubscribed")}
+		}
+		s.work()
+		refused := func(id, code string, at time.Time) alert.Event {
+			e := about(id, code, "")
+			e.Time = at
+			return e
+		}
+		s.want(s.record(event("NO1", "11200")), "alert")
+		s.stands(1, outbox.Failed)
+		now := time.Now()
+		s.want(s.record(refused("NO2", "21608", now)), "alert")
+		s.stands(2, outbox.Failed)
+		s.want(s.record(refused("NO3", "21610", now)), "an SMS of our own")
+		s.want(s.record(refused("NO3", "21610", now)), "seen before")
+		s.want(s.record(refused("NO4", "21610", now)), "an SMS of our own")
+		s.want(s.record(refused("NO5", "21610", now)), "alert") // a customer's
+		s.stands(3, outbox.Failed)
+		s.want(s.record(refused("NO6", "21610", now.Add(-time.Hour))), "alert")
+		s.stands(4, outbox.Failed)
+	})
+}
+
 // TestAlarmWhileTwilioRefusesUs: attempts that Twilio does not log as errors are
 // in no Alarm's count, so they must not silence one.
 func TestAlarmWhileTwilioRefusesUs(t *testing.T) {
@@ -328,6 +357,7 @@ func TestAlarmWhileTwilioRefusesUs(t *testing.T) {
 	}
 }
 
+// TestAlarmThatCountsOurFailedSMS tells of nothing else.
 func TestAlarmThatCountsOurFailedSMS(t *testing.T) {
 	eachEngine(t, func(s *store) {
 		s.options.Account = account

@@ -83,7 +83,7 @@ CREATE INDEX sids_at ON sids (at);
 
 -- Errors that Twilio logged about SMS of ours, which an Alarm may count.
 CREATE TABLE failures (
-	id   TEXT   PRIMARY KEY, -- the SID, or the SMS and its attempt where it has none
+	id   TEXT   PRIMARY KEY, -- the SID, or the SMS and its attempt where it has none, and "told" once its event came
 	at   BIGINT NOT NULL,
 	code TEXT   NOT NULL
 );

@@ -94,3 +94,23 @@ func TestLargeBodiesHavePlaces(t *testing.T) {
 		}
 	})
 }
+
+// TestCapturedFormIsNotJSON: with a query in its address, its fields can be moved
+// there, with the hash of a body in the text of one.
+func TestCapturedFormIsNotJSON(t *testing.T) {
+	t.Parallel()
+	const body = `[{"specversion":"1.0"}]`
+	hash := sha256.Sum256([]byte(body))
+	captured := url.Values{"Payload": {`{"Msg":"a&bodySHA256=` + hex.EncodeToString(hash[:]) + `&b"}`}}
+	v := NewVerifier("https://example.com", []Token{{Token: "12345"}})
+	r := httptest.NewRequest("POST", "/error_trigger", strings.NewReader(body))
+	r.URL.RawQuery = "team=aPayload" + captured.Get("Payload")
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Twilio-Signature", Sign("12345", "https://example.com/error_trigger?team=a", captured))
+	if v.Signer(r, nil) == "" {
+		t.Fatal("this is no test: the address is not signed")
+	}
+	if _, err := NewReader().Read(httptest.NewRecorder(), r, v); !errors.Is(err, ErrUnsigned) {
+		t.Errorf("got %v, want %v", err, ErrUnsigned)
+	}
+}

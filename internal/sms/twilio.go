@@ -55,7 +55,9 @@ type Twilio struct {
 	callback string
 	// noCallback is set once Twilio has refused the callback.
 	noCallback atomic.Bool
-	transport  http.RoundTripper
+	// trial is set once Twilio has refused a text that is too long for a trial.
+	trial     atomic.Bool
+	transport http.RoundTripper
 }
 
 // NewTwilio returns a sender of SMS from a number (+E.164), a messaging
@@ -114,6 +116,9 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	if sms.LookOnly {
 		return "", &alert.SendError{Outcome: alert.Refused, Err: errors.New("given up: Twilio's message log does not have it")}
 	}
+	if t.trial.Load() {
+		sms.Body = alert.FitTrial(sms.Body)
+	}
 	sid, failure := t.create(ctx, sms)
 	if failure != nil && failure.Code == callbackRefused && t.callback != "" {
 		if !t.noCallback.Swap(true) && t.Logger != nil {
@@ -123,6 +128,7 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 		sid, failure = t.create(ctx, sms)
 	}
 	if shorter := alert.FitTrial(sms.Body); failure != nil && failure.Code == tooLongForTrial && shorter != sms.Body {
+		t.trial.Store(true)
 		sms.Body = shorter
 		sid, failure = t.create(ctx, sms)
 	}

@@ -538,6 +538,11 @@ func TestTrialAccounts(t *testing.T) {
 	if again, err := sender.Send(t.Context(), sms); err != nil || again != sid {
 		t.Errorf("too long and in doubt: got %s, %v, want %s", again, err, sid)
 	}
+	sms.DoubtSince = time.Time{}
+	before := twilio.Attempts()
+	if _, err := sender.Send(t.Context(), sms); err != nil || twilio.Attempts() != before+1 {
+		t.Errorf("the next one: %v after %d attempts, want the first accepted: each refusal is an error at Twilio", err, twilio.Attempts()-before)
+	}
 }
 
 // What the account is can be read with the auth token, not with a standard API
