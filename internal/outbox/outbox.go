@@ -33,7 +33,9 @@
 // SMS of ours never alerts and is in no count. Every SID that Twilio ever told
 // for our SMS is kept. An event can come before its SID: one about a message, that
 // comes while an SMS of ours is in flight or in doubt, waits until those have
-// settled, an hour at most, and is then decided like any other. An Alarm does not
+// settled, an hour at most, and is then decided like any other. A request that
+// Twilio refused makes no message: of events that name none, one for each refusal is
+// ours, by its code and time. An Alarm does not
 // say what it is about, but how many errors it counted: it is about our SMS if
 // at least as many of them failed.
 //
