@@ -204,9 +204,8 @@ func advise(err error, remedy, again string) error {
 // lookupError is withRemedy for what an API key may be forbidden to read: the
 // server does not need it.
 func (c *checker) lookupError(err error, remedy string) error {
-	const notFound = "20404"
 	failure, ok := errors.AsType[*alert.SendError](err)
-	if ok && c.usesKey() && failure.Outcome == alert.Blocked && failure.Code != notFound {
+	if ok && c.usesKey() && failure.Outcome == alert.Blocked && failure.Code != "20404" { // which means that it does not exist
 		return warning("this API key may not look it up; check -send tries it")
 	}
 	return withRemedy(err, remedy)
@@ -228,13 +227,13 @@ func (c *checker) from(ctx context.Context) error {
 	case !isNumber(from) && strings.Trim(from, "0123456789") != "":
 		return warning("a name or a channel's address is in no list at Twilio; check -send tries it")
 	}
-	found, err := c.twilio.Number(ctx, from)
+	owned, texts, err := c.twilio.Number(ctx, from)
 	switch {
 	case err != nil:
 		return c.lookupError(err, buy)
-	case !found.Owned:
+	case !owned:
 		return errors.New("the account has no such number; " + buy)
-	case !found.Texts:
+	case !texts:
 		return errors.New("the number cannot send SMS; " + buy)
 	}
 	return nil
@@ -251,9 +250,8 @@ func (c *checker) to(ctx context.Context, to string, trial bool) error {
 	if !trial || !isNumber(to) {
 		return nil
 	}
-	own, err := c.twilio.Number(ctx, to)
-	verified := own.Owned
-	if err == nil && !own.Owned {
+	verified, _, err := c.twilio.Number(ctx, to)
+	if err == nil && !verified {
 		verified, err = c.twilio.Verified(ctx, to)
 	}
 	if err == nil && !verified {
@@ -267,26 +265,23 @@ func (c *checker) to(ctx context.Context, to string, trial bool) error {
 func (c *checker) send(ctx context.Context, to string, wait time.Duration) error {
 	test := alert.SMS{ID: "check-" + rand.Text(), To: to, Body: testText}
 	sid, err := c.twilio.Send(ctx, test)
-	if failure, ok := errors.AsType[*alert.SendError](err); ok {
-		return withRemedy(err, "see "+alert.CodeLink(failure.Code))
-	}
 	if err == nil && c.box != nil {
 		err = c.box.Own(ctx, sid, test.ID)
 	}
 	if err != nil {
-		return err
+		return withRemedy(err, "see "+alert.CodeLink(sms.ErrorCode(err)))
 	}
 	for deadline := time.Now().Add(wait); ; {
-		d, err := c.twilio.Delivery(ctx, sid)
+		status, code, err := c.twilio.Delivery(ctx, sid)
 		switch {
 		case err != nil:
 			return withRemedy(err, "it was sent; the Console's message log says what became of it")
-		case d.Status == "delivered", d.Status == "read":
+		case status == "delivered", status == "read":
 			return nil
-		case d.Status == "undelivered", d.Status == "failed":
-			return fmt.Errorf("%s, %s; see %s", d.Status, alert.Advice(d.Code), alert.CodeLink(d.Code))
+		case status == "undelivered", status == "failed":
+			return fmt.Errorf("%s, %s; see %s", status, alert.Advice(code), alert.CodeLink(code))
 		case !sleep(ctx, deadline):
-			return warning(fmt.Sprintf("still %s; not every carrier reports a delivery, look at the phone", d.Status))
+			return warning(fmt.Sprintf("still %s; not every carrier reports a delivery, look at the phone", status))
 		}
 	}
 }

@@ -209,8 +209,7 @@ func (c *checker) streams(ctx context.Context) {
 
 // streamsError adds to what Twilio answered about Event Streams what to do.
 func (c *checker) streamsError(err error) error {
-	failure, ok := errors.AsType[*alert.SendError](err)
-	forbidden := ok && slices.Contains([]string{"20003", "20006", "20403"}, failure.Code)
+	forbidden := slices.Contains([]string{"20003", "20006", "20403"}, sms.ErrorCode(err))
 	console := "set the Debugger webhook in the Console to " + c.webhookURL() + "#rc=3&rp=all instead"
 	remedy := "an account has at most 100 sinks and 100 subscriptions, see Event Streams in the Console; or " + console
 	switch {
