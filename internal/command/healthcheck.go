@@ -22,7 +22,7 @@ func Healthcheck(ctx context.Context, args []string, getenv func(string) string,
 	server, wrong := config.LoadServer(getenv)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.LocalURL+"/livez", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.LocalURL()+"/livez", nil)
 	if err != nil {
 		return err
 	}

@@ -11,27 +11,18 @@ import (
 	"strings"
 )
 
-// Server is how to reach the server that has the same settings.
-type Server struct {
-	// LocalURL is its address on this machine, of ADDR and PORT.
-	LocalURL string
-	// PublicURL is its address for Twilio, PUBLIC_URL, or nil.
-	PublicURL *url.URL
-	// AuthToken is TWILIO_AUTH_TOKEN, which signs requests, or empty.
-	AuthToken string
-}
-
-// LoadServer reads how to reach the server, and no other settings. Beside an error
-// LocalURL is right all the same, unless ADDR or PORT is wrong.
-func LoadServer(getenv func(string) string) (Server, error) {
+// LoadServer reads Addr, PublicURL and AuthToken, which tell how to reach the
+// server that has the same settings, and no others. Beside an error Addr is right
+// all the same, unless ADDR or PORT is wrong.
+func LoadServer(getenv func(string) string) (Config, error) {
 	r := newReader(getenv)
-	server := Server{LocalURL: localURL(r.addr()), PublicURL: r.publicURL(), AuthToken: r.authToken()}
-	return server, errors.Join(r.problems...)
+	c := Config{Addr: r.addr(), PublicURL: r.publicURL(), AuthToken: r.authToken()}
+	return c, errors.Join(r.problems...)
 }
 
-// localURL returns where this machine reaches the listener at addr.
-func localURL(addr string) string {
-	host, port, _ := net.SplitHostPort(addr)
+// LocalURL returns where this machine reaches the public listener.
+func (c Config) LocalURL() string {
+	host, port, _ := net.SplitHostPort(c.Addr)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
@@ -124,12 +115,12 @@ func (r *reader) url(name string) *url.URL {
 
 var urlPath = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
 
-// publicURL reads PUBLIC_URL, nil if it is not set or no address.
-func (r *reader) publicURL() *url.URL {
+// publicURL reads PUBLIC_URL, "" if it is not set or no address.
+func (r *reader) publicURL() string {
 	const name = "PUBLIC_URL"
 	u := r.url(name)
 	if u == nil {
-		return nil
+		return ""
 	}
 	switch host := u.Hostname(); {
 	case !urlPath.MatchString(u.EscapedPath()):
@@ -141,7 +132,7 @@ func (r *reader) publicURL() *url.URL {
 	case u.Scheme == "http":
 		r.warn(name, "http:// lets strangers on the way read your errors; write https://%s%s, if something before this server speaks TLS", u.Host, u.Path)
 	}
-	return u
+	return u.String()
 }
 
 // isPublic reports whether a host may be reached from the internet.
