@@ -98,44 +98,41 @@ func (t *Twilio) ReadMessages(ctx context.Context) error {
 	return t.read(ctx, t.messagesURL(), url.Values{"PageSize": {"1"}}, &struct{}{})
 }
 
-// record is a row of Twilio's lists of numbers.
-type record struct {
-	PhoneNumber  string `json:"phone_number"`
-	ShortCode    string `json:"short_code"`
-	Capabilities struct{ SMS bool }
-}
-
-// recordOf returns the record of a number, nil if there is none.
-func (t *Twilio) recordOf(ctx context.Context, list, filter, number string) (*record, error) {
+// inList reports whether one of Twilio's lists has a number, and whether the number
+// can send SMS.
+func (t *Twilio) inList(ctx context.Context, list, filter, number string) (found, texts bool, err error) {
+	type record struct {
+		PhoneNumber  string `json:"phone_number"`
+		ShortCode    string `json:"short_code"`
+		Capabilities struct{ SMS bool }
+	}
 	var page struct {
 		Numbers   []record `json:"incoming_phone_numbers"`
 		Codes     []record `json:"short_codes"`
 		CallerIDs []record `json:"outgoing_caller_ids"`
 	}
-	err := t.read(ctx, apiURL+t.account.SID+"/"+list+".json", url.Values{filter: {number}}, &page)
+	err = t.read(ctx, apiURL+t.account.SID+"/"+list+".json", url.Values{filter: {number}}, &page)
 	for _, r := range slices.Concat(page.Numbers, page.Codes, page.CallerIDs) {
 		if number == r.PhoneNumber || number == r.ShortCode { // the filters also match a part of a number
-			return &r, err
+			return true, r.ShortCode != "" || r.Capabilities.SMS, err
 		}
 	}
-	return nil, err
+	return false, false, err
 }
 
 // Number reports whether the account owns a number, in E.164 or a short code, and
 // whether the number can send SMS.
 func (t *Twilio) Number(ctx context.Context, number string) (owned, texts bool, err error) {
-	list, filter := "IncomingPhoneNumbers", "PhoneNumber"
-	if !strings.HasPrefix(number, "+") {
-		list, filter = "SMS/ShortCodes", "ShortCode"
+	if strings.HasPrefix(number, "+") {
+		return t.inList(ctx, "IncomingPhoneNumbers", "PhoneNumber", number)
 	}
-	r, err := t.recordOf(ctx, list, filter, number)
-	return r != nil, r != nil && (r.ShortCode != "" || r.Capabilities.SMS), err
+	return t.inList(ctx, "SMS/ShortCodes", "ShortCode", number)
 }
 
 // Verified reports whether a trial account may text a number.
 func (t *Twilio) Verified(ctx context.Context, number string) (bool, error) {
-	r, err := t.recordOf(ctx, "OutgoingCallerIds", "PhoneNumber", number)
-	return r != nil, err
+	found, _, err := t.inList(ctx, "OutgoingCallerIds", "PhoneNumber", number)
+	return found, err
 }
 
 // HasSenders reports whether a messaging service, MG…, has any sender.
