@@ -86,7 +86,7 @@ func (c *checker) report(subject string, err error) bool {
 
 // Check tries what the settings name, writes a line for each, and fails if one
 // does not work.
-func Check(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Check(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	send := flags.Bool("send", false, "send a test SMS to each recipient, and wait until it is delivered")
 	wait := flags.Duration("wait", 30*time.Second, "`duration` to wait for each delivery")

@@ -17,7 +17,7 @@ import (
 // Connect makes Twilio send every error to the server at PUBLIC_URL, through
 // Event Streams, and writes a line for each thing it did. What is there already
 // is left as it is.
-func Connect(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Connect(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("connect", flag.ContinueOnError)
 	only := flags.Bool("n", false, "change nothing, print what would be done")
 	remove := flags.Bool("remove", false, "remove what points to PUBLIC_URL")

@@ -14,7 +14,7 @@ import (
 
 // Healthcheck asks the server on this machine whether it can record alerts: what
 // a restart may fix. It fails if not, or if nothing answers within 5 s.
-func Healthcheck(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Healthcheck(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("healthcheck", flag.ContinueOnError)
 	if done, err := parse(flags, args, 0, stdout); done || err != nil {
 		return err

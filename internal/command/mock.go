@@ -26,7 +26,7 @@ type mocker struct {
 
 // Mock posts mock notifications to a server and prints its answers, or prints
 // the curl lines that would post them.
-func Mock(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Mock(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	m := new(mocker)
 	flags := flag.NewFlagSet("mock", flag.ContinueOnError)
 	flags.StringVar(&m.kind, "kind", "trigger", "`shape` of it: trigger, alarm, debugger or stream")
