@@ -32,13 +32,11 @@ func (c Config) LocalURL() string {
 // addr reads where the public listener listens: by default on loopback, and on
 // all interfaces where a platform sets PORT.
 func (r *reader) addr() string {
-	addr, port := r.text("ADDR", ""), r.text("PORT", "")
-	switch {
-	case addr == "" && port == "":
-		return "127.0.0.1:8080"
-	case addr == "":
-		addr = ":" + port
+	port, fallback := r.text("PORT", ""), "127.0.0.1:8080"
+	if port != "" {
+		fallback = ":" + port
 	}
+	addr := r.text("ADDR", fallback)
 	host, own, err := net.SplitHostPort(addr)
 	if err != nil || !isPort(own) && port == "" {
 		r.expected("ADDR", "host:port such as 127.0.0.1:8080 or :8080", addr)
