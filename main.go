@@ -80,15 +80,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	switch args[0] {
 	case "healthcheck":
-		return command.Healthcheck(ctx, args[1:], getenv, stdout, stderr)
+		return command.Healthcheck(ctx, args[1:], getenv, stdout)
 	case "check":
-		return command.Check(ctx, args[1:], getenv, stdout, stderr)
+		return command.Check(ctx, args[1:], getenv, stdout)
 	case "connect":
-		return command.Connect(ctx, args[1:], getenv, stdout, stderr)
+		return command.Connect(ctx, args[1:], getenv, stdout)
 	case "mock":
-		return command.Mock(ctx, args[1:], getenv, stdout, stderr)
+		return command.Mock(ctx, args[1:], getenv, stdout)
 	case "silence":
-		return command.Silence(ctx, args[1:], getenv, stdout, stderr)
+		return command.Silence(ctx, args[1:], getenv, stdout)
 	case "version":
 		_, err := fmt.Fprintf(stdout, "twilio-error-sms %s (%s)\n", version, runtime.Version())
 		return err

@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -41,7 +40,6 @@ type admin struct {
 	outbox   *outbox.Outbox
 	health   func(context.Context) outbox.Health
 	settings config.Config
-	template *template.Template
 	logger   *slog.Logger
 }
 
@@ -49,7 +47,7 @@ type admin struct {
 // /silence, and metrics at /metrics. With ADMIN_PASSWORD it asks for the password,
 // without it answers this machine's addresses only.
 func New(settings config.Config, box *outbox.Outbox, health func(context.Context) outbox.Health, measured *metrics.Metrics, logger *slog.Logger) http.Handler {
-	a := &admin{outbox: box, health: health, settings: settings, template: pageTemplate(), logger: logger}
+	a := &admin{outbox: box, health: health, settings: settings, logger: logger}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.page)
 	mux.HandleFunc("POST /silence", a.silence)
@@ -89,7 +87,7 @@ func (a *admin) page(w http.ResponseWriter, r *http.Request) {
 	}
 	v.arrange()
 	var body bytes.Buffer
-	if err := a.template.Execute(&body, v); err != nil {
+	if err := pageTemplate.Execute(&body, v); err != nil {
 		a.logger.Error("the operator's page cannot be written", "err", err)
 		http.Error(w, "the page cannot be written, see the log", http.StatusInternalServerError)
 		return

@@ -65,8 +65,8 @@ func newView(settings config.Config, query url.Values, now time.Time) *pageView 
 
 // arrange makes of the history what the page shows.
 func (v *pageView) arrange() {
-	tests := func(e outbox.PastEvent) bool { return e.Kind == alert.Other }
-	v.Empty = v.ShowFront && len(v.SMS) == 0 && len(slices.DeleteFunc(slices.Clone(v.Events), tests)) == 0
+	noTest := func(e outbox.PastEvent) bool { return e.Kind != alert.Other }
+	v.Empty = v.ShowFront && len(v.SMS) == 0 && !slices.ContainsFunc(v.Events, noTest)
 	every := v.Settings.PollEvery
 	v.Late = every > 0 && v.Now.Sub(v.Backlog.CaughtUp) > 2*every+catchUpSlack
 	switch {
@@ -194,20 +194,13 @@ func codeGroups(all []outbox.PastEvent, codes int, older outbox.Position) ([]cod
 	return groups, older
 }
 
-// Standings returns how far the counters of a trigger are, the highest first.
-func (v *pageView) Standings(rule alert.Trigger) []alert.Standing {
-	return v.Settings.Outbox.Triggers.Standings(rule, v.Counts, v.Now)
-}
-
-// pageTemplate returns the template of the page.
-func pageTemplate() *template.Template {
-	return template.Must(template.New("page").Funcs(template.FuncMap{
-		"console": console,
-		"phone":   phone,
-		"short":   short,
-		"reason":  func(s string) reason { return reason(s) },
-	}).Parse(pageHTML))
-}
+// pageTemplate is the template of the page.
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"console": console,
+	"phone":   phone,
+	"short":   short,
+	"reason":  func(s string) reason { return reason(s) },
+}).Parse(pageHTML))
 
 // short writes a time with its zone, and with its date if that was not today.
 func short(t time.Time) string {

@@ -231,7 +231,7 @@ func TestAlertCutAtTheLimit(t *testing.T) {
 func rendered(t *testing.T, name string, value any) string {
 	t.Helper()
 	var text strings.Builder
-	if err := pageTemplate().ExecuteTemplate(&text, name, value); err != nil {
+	if err := pageTemplate.ExecuteTemplate(&text, name, value); err != nil {
 		t.Fatal(err)
 	}
 	return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(text.String(), "")

@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"twilio-error-sms/internal/alert"
@@ -93,10 +93,8 @@ type Reader struct {
 	// begun is set when the first read of this process is done, distrusted
 	// when a mark in the future was warned of.
 	begun, distrusted bool
-
-	mu      sync.Mutex
-	failing bool   // the last read did
-	problem string // that lasts until the operator helps, or empty
+	failing           bool         // the last read did
+	problem           atomic.Value // a string: what lasts until the operator helps
 }
 
 // New returns a reader of the error log.
@@ -107,9 +105,8 @@ func New(errorLog ErrorLog, recorder Recorder, mark Mark, options Options) *Read
 // Problem says why the error log cannot be read and what to do about it. It is
 // empty while reading works, and while trouble may pass by itself.
 func (r *Reader) Problem() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.problem
+	problem, _ := r.problem.Load().(string)
+	return problem
 }
 
 // Run reads the error log at once and then at the pace of the options, until ctx
@@ -235,10 +232,9 @@ func (r *Reader) note(err error) time.Duration {
 	if failure.Outcome == alert.Blocked {
 		problem = fmt.Sprintf("Twilio refuses, and errors are missed until this is fixed: %v", failure.Err)
 	}
-	r.mu.Lock()
-	same := r.failing == (err != nil) && (r.problem == "") == (problem == "")
-	r.failing, r.problem = err != nil, problem
-	r.mu.Unlock()
+	same := r.failing == (err != nil) && (r.Problem() == "") == (problem == "")
+	r.failing = err != nil
+	r.problem.Store(problem)
 	switch {
 	case same:
 	case err == nil:

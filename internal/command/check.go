@@ -77,7 +77,7 @@ func (c *checker) report(subject string, err error) bool {
 
 // Check tries what the settings name, writes a line for each, and fails if one
 // does not work.
-func Check(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Check(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	send := flags.Bool("send", false, "send a test SMS to each recipient, and wait until it is delivered")
 	wait := flags.Duration("wait", 30*time.Second, "`duration` to wait for each delivery")
@@ -218,13 +218,13 @@ func (c *checker) from(ctx context.Context) error {
 	case !isNumber(from) && strings.Trim(from, "0123456789") != "":
 		return warning("a name or a channel's address is in no list at Twilio; check -send tries it")
 	}
-	found, err := c.twilio.Number(ctx, from)
+	owned, texts, err := c.twilio.Number(ctx, from)
 	switch {
 	case err != nil:
 		return c.lookupError(err, buy)
-	case !found.Owned:
+	case !owned:
 		return errors.New("the account has no such number; " + buy)
-	case !found.Texts:
+	case !texts:
 		return errors.New("the number cannot send SMS; " + buy)
 	}
 	return nil
@@ -241,9 +241,8 @@ func (c *checker) to(ctx context.Context, to string, trial bool) error {
 	if !trial || !isNumber(to) {
 		return nil
 	}
-	own, err := c.twilio.Number(ctx, to)
-	verified := own.Owned
-	if err == nil && !own.Owned {
+	verified, _, err := c.twilio.Number(ctx, to)
+	if err == nil && !verified {
 		verified, err = c.twilio.Verified(ctx, to)
 	}
 	if err == nil && !verified {
@@ -257,26 +256,23 @@ func (c *checker) to(ctx context.Context, to string, trial bool) error {
 func (c *checker) send(ctx context.Context, to string, wait time.Duration) error {
 	test := alert.SMS{ID: "check-" + rand.Text(), To: to, Body: testText}
 	sid, err := c.twilio.Send(ctx, test)
-	if failure, ok := errors.AsType[*alert.SendError](err); ok {
-		return withRemedy(err, "see "+alert.CodeLink(failure.Code))
-	}
 	if err == nil && c.box != nil {
 		err = c.box.Own(ctx, sid, test.ID)
 	}
 	if err != nil {
-		return err
+		return withRemedy(err, "see "+alert.CodeLink(sms.ErrorCode(err)))
 	}
 	for deadline := time.Now().Add(wait); ; {
-		d, err := c.twilio.Delivery(ctx, sid)
+		status, code, err := c.twilio.Delivery(ctx, sid)
 		switch {
 		case err != nil:
 			return withRemedy(err, "it was sent; the Console's message log says what became of it")
-		case d.Status == "delivered", d.Status == "read":
+		case status == "delivered", status == "read":
 			return nil
-		case d.Status == "undelivered", d.Status == "failed":
-			return fmt.Errorf("%s, %s; see %s", d.Status, alert.Advice(d.Code), alert.CodeLink(d.Code))
+		case status == "undelivered", status == "failed":
+			return fmt.Errorf("%s, %s; see %s", status, alert.Advice(code), alert.CodeLink(code))
 		case !sleep(ctx, deadline):
-			return warning(fmt.Sprintf("still %s; not every carrier reports a delivery, look at the phone", d.Status))
+			return warning(fmt.Sprintf("still %s; not every carrier reports a delivery, look at the phone", status))
 		}
 	}
 }

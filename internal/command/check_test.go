@@ -23,7 +23,7 @@ func TestSMSOfCheckAreOurs(t *testing.T) {
 		"ALERT_FROM": "+15005550006", "ALERT_TO": "+15005550009", "PUBLIC_URL": "https://alerts.invalid",
 		"DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "alerts.db"),
 	}
-	if err := Check(t.Context(), []string{"-send"}, func(name string) string { return env[name] }, io.Discard, io.Discard); err == nil {
+	if err := Check(t.Context(), []string{"-send"}, func(name string) string { return env[name] }, io.Discard); err == nil {
 		t.Error("a PUBLIC_URL that does not exist is not bad")
 	}
 	messages := twilio.Messages()

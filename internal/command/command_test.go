@@ -12,12 +12,12 @@ import (
 
 func TestManuals(t *testing.T) {
 	t.Parallel()
-	for name, command := range map[string]func(context.Context, []string, func(string) string, io.Writer, io.Writer) error{
+	for name, command := range map[string]func(context.Context, []string, func(string) string, io.Writer) error{
 		"check": Check, "connect": Connect, "healthcheck": Healthcheck, "mock": Mock, "silence": Silence,
 	} {
 		var manual strings.Builder
 		noSettings := func(string) string { return "" }
-		if err := command(t.Context(), []string{"-h"}, noSettings, &manual, io.Discard); err != nil {
+		if err := command(t.Context(), []string{"-h"}, noSettings, &manual); err != nil {
 			t.Errorf("%s -h: %v", name, err)
 		}
 		if text := manual.String(); !strings.HasPrefix(text, "NAME\n  twilio-error-sms "+name+" - ") || strings.Contains(text, "{flags}") {
@@ -26,7 +26,7 @@ func TestManuals(t *testing.T) {
 		if !strings.Contains(Usage(), "\n  "+name+" ") {
 			t.Errorf("%s is not in the usage", name)
 		}
-		err := command(t.Context(), []string{"-nonsense"}, noSettings, io.Discard, io.Discard)
+		err := command(t.Context(), []string{"-nonsense"}, noSettings, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), "-nonsense; see twilio-error-sms "+name+" -h") {
 			t.Errorf("%s -nonsense: %v", name, err)
 		}
@@ -67,7 +67,7 @@ func TestHealthcheck(t *testing.T) {
 			defer server.Close()
 			env := map[string]string{"ADDR": server.Listener.Addr().String()}
 			var stdout strings.Builder
-			err := Healthcheck(t.Context(), nil, func(name string) string { return env[name] }, &stdout, io.Discard)
+			err := Healthcheck(t.Context(), nil, func(name string) string { return env[name] }, &stdout)
 			if stdout.String() != c.stdout || (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
 				t.Errorf("printed %q, %v", stdout.String(), err)
 			}

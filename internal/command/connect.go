@@ -17,7 +17,7 @@ import (
 // Connect makes Twilio send every error to the server at PUBLIC_URL, through
 // Event Streams, and writes a line for each thing it did. What is there already
 // is left as it is.
-func Connect(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Connect(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("connect", flag.ContinueOnError)
 	only := flags.Bool("n", false, "change nothing, print what would be done")
 	remove := flags.Bool("remove", false, "remove what points to PUBLIC_URL")
@@ -213,8 +213,7 @@ func (c *checker) streams(ctx context.Context) {
 
 // streamsError adds to what Twilio answered about Event Streams what to do.
 func (c *checker) streamsError(err error) error {
-	failure, ok := errors.AsType[*alert.SendError](err)
-	forbidden := ok && slices.Contains([]string{"20003", "20006", "20403"}, failure.Code)
+	forbidden := slices.Contains([]string{"20003", "20006", "20403"}, sms.ErrorCode(err))
 	console := "set the Debugger webhook in the Console to " + c.webhookURL() + "#rc=3&rp=all instead"
 	remedy := "an account has at most 100 sinks and 100 subscriptions, see Event Streams in the Console; or " + console
 	switch {

@@ -14,7 +14,7 @@ import (
 
 // Healthcheck asks the server on this machine whether it can record alerts: what
 // a restart may fix. It fails if not, or if nothing answers within 5 s.
-func Healthcheck(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Healthcheck(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("healthcheck", flag.ContinueOnError)
 	if done, err := parse(flags, args, 0, stdout); done || err != nil {
 		return err
@@ -22,7 +22,7 @@ func Healthcheck(ctx context.Context, args []string, getenv func(string) string,
 	server, wrong := config.LoadServer(getenv)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.LocalURL+"/livez", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.LocalURL()+"/livez", nil)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ type mocker struct {
 
 // Mock posts mock notifications to a server and prints its answers, or prints
 // the curl lines that would post them.
-func Mock(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Mock(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	m := new(mocker)
 	flags := flag.NewFlagSet("mock", flag.ContinueOnError)
 	flags.StringVar(&m.kind, "kind", "trigger", "`shape` of it: trigger, alarm, debugger or stream")
@@ -77,10 +77,7 @@ func (m *mocker) setDestination(args []string, getenv func(string) string) error
 		return err
 	}
 	m.token = server.AuthToken
-	address := server.LocalURL
-	if server.PublicURL != nil {
-		address = server.PublicURL.String() + "/error_trigger"
-	}
+	address := cmp.Or(server.PublicURL, server.LocalURL()) + "/error_trigger"
 	if len(args) > 0 {
 		address = args[0]
 	}
@@ -95,9 +92,10 @@ func (m *mocker) setDestination(args []string, getenv func(string) string) error
 	m.target = target.String()
 	target.User = nil
 	m.signed = target.String()
-	if public := server.PublicURL; public != nil {
+	if server.PublicURL != "" {
+		public, _ := url.Parse(server.PublicURL) // it was parsed before
 		path := strings.TrimPrefix(target.RequestURI(), public.EscapedPath()+"/")
-		m.signed = public.String() + "/" + strings.TrimPrefix(path, "/")
+		m.signed = server.PublicURL + "/" + strings.TrimPrefix(path, "/")
 	}
 	return nil
 }

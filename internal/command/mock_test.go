@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -108,7 +107,7 @@ func TestMockCurl(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			var line strings.Builder
 			args := []string{"-curl", "-kind", kind, "-description", "It's `true` that $HOME isn't \"there\""}
-			if err := Mock(t.Context(), args, func(name string) string { return env[name] }, &line, io.Discard); err != nil {
+			if err := Mock(t.Context(), args, func(name string) string { return env[name] }, &line); err != nil {
 				t.Fatal(err)
 			}
 			printed, err := exec.Command("sh", "-c", `curl() { printf '%s\0' "$@"; }; `+line.String()).Output()

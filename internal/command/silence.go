@@ -16,7 +16,7 @@ import (
 
 // Silence silences a code in the outbox, lists what is silenced, or ends a
 // silence.
-func Silence(ctx context.Context, args []string, getenv func(string) string, stdout, _ io.Writer) error {
+func Silence(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("silence", flag.ContinueOnError)
 	if done, err := parse(flags, args, 2, stdout); done || err != nil {
 		return err

@@ -15,7 +15,7 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "alerts.db")}
 	getenv := func(name string) string { return env[name] }
-	if err := Silence(t.Context(), []string{"11200", "2h"}, getenv, io.Discard, nil); err == nil || !strings.Contains(err.Error(), "run this in its folder") {
+	if err := Silence(t.Context(), []string{"11200", "2h"}, getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "run this in its folder") {
 		t.Errorf("where no server has run: %v", err)
 	}
 	server, err := outbox.Visit(t.Context(), env["DATABASE_URL"])
@@ -37,7 +37,7 @@ func TestSilence(t *testing.T) {
 		{"11200 2h 3h", "", `unexpected "3h"`},
 	} {
 		var out strings.Builder
-		err := Silence(t.Context(), strings.Fields(step.typed), getenv, &out, nil)
+		err := Silence(t.Context(), strings.Fields(step.typed), getenv, &out)
 		if step.err == "" && err != nil || step.err != "" && (err == nil || !strings.Contains(err.Error(), step.err)) {
 			t.Errorf("silence %s: %v, want %q", step.typed, err, step.err)
 		}

@@ -11,29 +11,18 @@ import (
 	"strings"
 )
 
-// Server is how to reach the server that has the same settings.
-type Server struct {
-	// LocalURL is its address on this machine, of ADDR and PORT.
-	LocalURL string
-	// PublicURL is its address for Twilio, PUBLIC_URL, or nil.
-	PublicURL *url.URL
-	// AuthToken is TWILIO_AUTH_TOKEN, which signs requests, or empty.
-	AuthToken string
-	// DatabaseURL is DATABASE_URL, or its default.
-	DatabaseURL string
-}
-
-// LoadServer reads how to reach the server, and no other settings. Beside an error
-// LocalURL is right all the same, unless ADDR or PORT is wrong.
-func LoadServer(getenv func(string) string) (Server, error) {
+// LoadServer reads Addr, PublicURL, AuthToken and DatabaseURL, which tell how to
+// reach the server that has the same settings and its database, and no others.
+// Beside an error Addr is right all the same, unless ADDR or PORT is wrong.
+func LoadServer(getenv func(string) string) (Config, error) {
 	r := newReader(getenv)
-	server := Server{LocalURL: localURL(r.addr()), PublicURL: r.publicURL(), AuthToken: r.authToken(), DatabaseURL: r.databaseURL()}
-	return server, errors.Join(r.problems...)
+	c := Config{Addr: r.addr(), PublicURL: r.publicURL(), AuthToken: r.authToken(), DatabaseURL: r.databaseURL()}
+	return c, errors.Join(r.problems...)
 }
 
-// localURL returns where this machine reaches the listener at addr.
-func localURL(addr string) string {
-	host, port, _ := net.SplitHostPort(addr)
+// LocalURL returns where this machine reaches the public listener.
+func (c Config) LocalURL() string {
+	host, port, _ := net.SplitHostPort(c.Addr)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
@@ -43,13 +32,11 @@ func localURL(addr string) string {
 // addr reads where the public listener listens: by default on loopback, and on
 // all interfaces where a platform sets PORT.
 func (r *reader) addr() string {
-	addr, port := r.text("ADDR", ""), r.text("PORT", "")
-	switch {
-	case addr == "" && port == "":
-		return "127.0.0.1:8080"
-	case addr == "":
-		addr = ":" + port
+	port, fallback := r.text("PORT", ""), "127.0.0.1:8080"
+	if port != "" {
+		fallback = ":" + port
 	}
+	addr := r.text("ADDR", fallback)
 	host, own, err := net.SplitHostPort(addr)
 	if err != nil || !isPort(own) && port == "" {
 		r.expected("ADDR", "host:port such as 127.0.0.1:8080 or :8080", addr)
@@ -128,12 +115,12 @@ func (r *reader) url(name string) *url.URL {
 
 var urlPath = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
 
-// publicURL reads PUBLIC_URL, nil if it is not set or no address.
-func (r *reader) publicURL() *url.URL {
+// publicURL reads PUBLIC_URL, "" if it is not set or no address.
+func (r *reader) publicURL() string {
 	const name = "PUBLIC_URL"
 	u := r.url(name)
 	if u == nil {
-		return nil
+		return ""
 	}
 	switch host := u.Hostname(); {
 	case !urlPath.MatchString(u.EscapedPath()):
@@ -145,7 +132,7 @@ func (r *reader) publicURL() *url.URL {
 	case u.Scheme == "http":
 		r.warn(name, "http:// lets strangers on the way read your errors; write https://%s%s, if something before this server speaks TLS", u.Host, u.Path)
 	}
-	return u
+	return u.String()
 }
 
 // isPublic reports whether a host may be reached from the internet.

@@ -97,9 +97,7 @@ func Load(getenv func(string) string) (Config, error) {
 	if c.Outbox.KeepFor < c.Outbox.GiveUpAfter+redeliveries {
 		r.wrong("KEEP_FOR", "must be at least GIVE_UP_AFTER plus %s, or what is still on its way is forgotten; write %s or more", short(redeliveries), short(c.Outbox.GiveUpAfter+redeliveries))
 	}
-	if u := r.publicURL(); u != nil {
-		c.PublicURL = u.String()
-	}
+	c.PublicURL = r.publicURL()
 	if strings.EqualFold(c.AdminAddr, "off") {
 		c.AdminAddr = ""
 	}

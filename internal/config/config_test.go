@@ -230,7 +230,7 @@ func TestServerOfTheSettings(t *testing.T) {
 			t.Parallel()
 			getenv := func(name string) string { return c.env[name] }
 			server, err := LoadServer(getenv)
-			got := server.LocalURL
+			got := server.LocalURL()
 			if c.wrong == "" && (err != nil || got != c.want) || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
 				t.Errorf("got %q, %v, want %q %s", got, err, c.want, c.wrong)
 			}
@@ -238,7 +238,7 @@ func TestServerOfTheSettings(t *testing.T) {
 	}
 	env := map[string]string{"PUBLIC_URL": publicURL + "/alerts/", "TWILIO_AUTH_TOKEN": firstToken}
 	server, err := LoadServer(func(name string) string { return env[name] })
-	if err != nil || server.PublicURL.String() != publicURL+"/alerts" || server.AuthToken != firstToken {
+	if err != nil || server.PublicURL != publicURL+"/alerts" || server.AuthToken != firstToken {
 		t.Errorf("got %+v, %v", server, err)
 	}
 	env = map[string]string{"PUBLIC_URL": "alerts.example.com", "TWILIO_AUTH_TOKEN": "a b", "PORT": "x"}

@@ -34,28 +34,28 @@ func (w *response) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// lineOf returns the line of the request that w answers, or one that is not
+// written if w is not of New.
+func lineOf(w http.ResponseWriter) *response {
+	if logged, ok := w.(*response); ok {
+		return logged
+	}
+	return new(response)
+}
+
 // Add adds attributes to the line of the request that w answers.
 func Add(w http.ResponseWriter, attrs ...slog.Attr) {
-	if logged, ok := w.(*response); ok {
-		logged.attrs = append(logged.attrs, attrs...)
-	}
+	logged := lineOf(w)
+	logged.attrs = append(logged.attrs, attrs...)
 }
 
 // SetKind says what the webhook that w answers brings: an attribute of the line,
 // and what New's observe is told.
-func SetKind(w http.ResponseWriter, kind string) {
-	if logged, ok := w.(*response); ok {
-		logged.kind = kind
-	}
-}
+func SetKind(w http.ResponseWriter, kind string) { lineOf(w).kind = kind }
 
 // SetQuiet lowers the line of a successful request to level debug: probes ask
 // every few seconds.
-func SetQuiet(w http.ResponseWriter) {
-	if logged, ok := w.(*response); ok {
-		logged.quiet = true
-	}
-}
+func SetQuiet(w http.ResponseWriter) { lineOf(w).quiet = true }
 
 // New returns next with a line for each request: a warning if it was refused,
 // an error if the server was at fault. A request whose kind was set is reported

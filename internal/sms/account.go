@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/twilio/twilio-go/client"
 
 	"twilio-error-sms/internal/alert"
 )
@@ -27,15 +28,13 @@ const (
 // messaging is another package. Its errors, and those of the methods that read,
 // are *alert.SendError.
 func (t *Twilio) read(ctx context.Context, address string, query url.Values, into any) error {
-	handler, call := t.request(ctx)
-	answer, err := handler.Get(address, query, nil, "")
-	if err == nil {
-		err = json.NewDecoder(answer.Body).Decode(into)
-	}
-	if err != nil {
-		return call.failure(err)
-	}
-	return nil
+	return t.do(ctx, func(handler *client.RequestHandler) error {
+		answer, err := handler.Get(address, query, nil, "")
+		if err != nil {
+			return err
+		}
+		return json.NewDecoder(answer.Body).Decode(into)
+	})
 }
 
 // during says in an error of read what was being done, and what the operator
@@ -43,9 +42,8 @@ func (t *Twilio) read(ctx context.Context, address string, query url.Values, int
 func during(what string, err error) error {
 	if failure, ok := errors.AsType[*alert.SendError](err); ok {
 		failure.Err = fmt.Errorf("%s: %w", what, failure.Err)
-		return advised(failure)
 	}
-	return err
+	return advised(err)
 }
 
 // turnPage makes query ask for the next page of a list, and reports whether
@@ -103,49 +101,41 @@ func (t *Twilio) ReadMessages(ctx context.Context) error {
 	return t.read(ctx, t.messagesURL(), url.Values{"PageSize": {"1"}}, &struct{}{})
 }
 
-// record is a row of Twilio's lists of numbers.
-type record struct {
-	PhoneNumber  string `json:"phone_number"`
-	ShortCode    string `json:"short_code"`
-	Capabilities struct{ SMS bool }
-}
-
-// recordOf returns the record of a number, nil if there is none.
-func (t *Twilio) recordOf(ctx context.Context, list, filter, number string) (*record, error) {
+// inList reports whether one of Twilio's lists has a number, and whether the number
+// can send SMS.
+func (t *Twilio) inList(ctx context.Context, list, filter, number string) (found, texts bool, err error) {
+	type record struct {
+		PhoneNumber  string `json:"phone_number"`
+		ShortCode    string `json:"short_code"`
+		Capabilities struct{ SMS bool }
+	}
 	var page struct {
 		Numbers   []record `json:"incoming_phone_numbers"`
 		Codes     []record `json:"short_codes"`
 		CallerIDs []record `json:"outgoing_caller_ids"`
 	}
-	err := t.read(ctx, apiURL+t.account.SID+"/"+list+".json", url.Values{filter: {number}}, &page)
+	err = t.read(ctx, apiURL+t.account.SID+"/"+list+".json", url.Values{filter: {number}}, &page)
 	for _, r := range slices.Concat(page.Numbers, page.Codes, page.CallerIDs) {
 		if number == r.PhoneNumber || number == r.ShortCode { // the filters also match a part of a number
-			return &r, err
+			return true, r.ShortCode != "" || r.Capabilities.SMS, err
 		}
 	}
-	return nil, err
+	return false, false, err
 }
 
-// Number is what Twilio says of a number.
-type Number struct {
-	Owned bool // by the account
-	Texts bool // can send SMS
-}
-
-// Number looks for a number, in E.164 or a short code, among the account's.
-func (t *Twilio) Number(ctx context.Context, number string) (Number, error) {
-	list, filter := "IncomingPhoneNumbers", "PhoneNumber"
-	if !strings.HasPrefix(number, "+") {
-		list, filter = "SMS/ShortCodes", "ShortCode"
+// Number reports whether the account owns a number, in E.164 or a short code, and
+// whether the number can send SMS.
+func (t *Twilio) Number(ctx context.Context, number string) (owned, texts bool, err error) {
+	if strings.HasPrefix(number, "+") {
+		return t.inList(ctx, "IncomingPhoneNumbers", "PhoneNumber", number)
 	}
-	r, err := t.recordOf(ctx, list, filter, number)
-	return Number{Owned: r != nil, Texts: r != nil && (r.ShortCode != "" || r.Capabilities.SMS)}, err
+	return t.inList(ctx, "SMS/ShortCodes", "ShortCode", number)
 }
 
 // Verified reports whether a trial account may text a number.
 func (t *Twilio) Verified(ctx context.Context, number string) (bool, error) {
-	r, err := t.recordOf(ctx, "OutgoingCallerIds", "PhoneNumber", number)
-	return r != nil, err
+	found, _, err := t.inList(ctx, "OutgoingCallerIds", "PhoneNumber", number)
+	return found, err
 }
 
 // HasSenders reports whether a messaging service, MG…, has any sender.
@@ -165,22 +155,13 @@ func (t *Twilio) HasSenders(ctx context.Context, service string) (bool, error) {
 	return false, nil
 }
 
-// Delivery is what became of an SMS that Twilio accepted.
-type Delivery struct {
-	Status string // in Twilio's words: queued, sent, delivered, undelivered, …
-	Code   string // Twilio's error code, or empty
-}
-
-// Delivery asks what became of the SMS with a SID.
-func (t *Twilio) Delivery(ctx context.Context, sid string) (Delivery, error) {
+// Delivery asks what became of the SMS with a SID, in Twilio's words: queued,
+// sent, delivered, undelivered, …, and with which error code, if any.
+func (t *Twilio) Delivery(ctx context.Context, sid string) (status, code string, err error) {
 	var m struct {
 		Status string
-		Code   int `json:"error_code"`
+		Code   json.Number `json:"error_code"`
 	}
-	err := t.read(ctx, apiURL+t.account.SID+"/Messages/"+sid+".json", nil, &m)
-	d := Delivery{Status: m.Status}
-	if m.Code != 0 {
-		d.Code = strconv.Itoa(m.Code)
-	}
-	return d, err
+	err = t.read(ctx, apiURL+t.account.SID+"/Messages/"+sid+".json", nil, &m)
+	return m.Status, alert.ParseCode(m.Code.String()), err
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/twilio/twilio-go/client"
 	events "github.com/twilio/twilio-go/rest/events/v1"
 
 	"twilio-error-sms/internal/alert"
@@ -108,19 +109,16 @@ func (t *Twilio) streams(ctx context.Context, list string, query url.Values) (pa
 // CreateSink makes a sink that posts batches of events to a destination, and
 // returns its SID.
 func (t *Twilio) CreateSink(ctx context.Context, destination string) (sid string, err error) {
-	handler, call := t.request(ctx)
-	params := new(events.CreateSinkParams)
-	params.SetDescription(streamsDescription)
-	params.SetSinkType("webhook")
+	params := new(events.CreateSinkParams).SetDescription(streamsDescription).SetSinkType("webhook")
 	params.SetSinkConfiguration(map[string]any{"destination": destination, "method": "POST", "batch_events": true})
-	sink, err := events.NewApiService(handler).CreateSink(params)
-	if err == nil && sink.Sid == nil {
-		err = errors.New("no SID in Twilio's answer")
-	}
-	if err != nil {
-		return "", call.failure(err)
-	}
-	return *sink.Sid, nil
+	err = t.do(ctx, func(handler *client.RequestHandler) error {
+		sink, err := events.NewApiService(handler).CreateSink(params)
+		if err == nil {
+			sid, err = told(sink.Sid)
+		}
+		return err
+	})
+	return sid, err
 }
 
 // Subscribe makes a sink get errors, and returns the SID of the subscription: a
@@ -135,58 +133,48 @@ func (t *Twilio) Subscribe(ctx context.Context, sink Sink) (sid string, err erro
 }
 
 func (t *Twilio) subscribe(ctx context.Context, sink Sink, version int) (sid string, err error) {
-	handler, call := t.request(ctx)
-	service := events.NewApiService(handler)
-	if len(sink.Subscriptions) > 0 {
-		params := new(events.CreateSubscribedEventParams)
-		params.SetType(alert.ErrorLogged)
-		params.SetSchemaVersion(version)
-		if _, err := service.CreateSubscribedEvent(sink.Subscriptions[0], params); err != nil {
-			return "", call.failure(err)
+	err = t.do(ctx, func(handler *client.RequestHandler) error {
+		service := events.NewApiService(handler)
+		if len(sink.Subscriptions) > 0 {
+			params := new(events.CreateSubscribedEventParams).SetType(alert.ErrorLogged).SetSchemaVersion(version)
+			sid = sink.Subscriptions[0]
+			_, err := service.CreateSubscribedEvent(sid, params)
+			return err
 		}
-		return sink.Subscriptions[0], nil
-	}
-	params := new(events.CreateSubscriptionParams)
-	params.SetDescription(streamsDescription)
-	params.SetSinkSid(sink.SID)
-	params.SetTypes([]any{subscribedEvent{alert.ErrorLogged, version}})
-	subscription, err := service.CreateSubscription(params)
-	if err == nil && subscription.Sid == nil {
-		err = errors.New("no SID in Twilio's answer")
-	}
-	if err != nil {
-		return "", call.failure(err)
-	}
-	return *subscription.Sid, nil
+		params := new(events.CreateSubscriptionParams).SetDescription(streamsDescription).SetSinkSid(sink.SID)
+		params.SetTypes([]any{subscribedEvent{alert.ErrorLogged, version}})
+		subscription, err := service.CreateSubscription(params)
+		if err == nil {
+			sid, err = told(subscription.Sid)
+		}
+		return err
+	})
+	return sid, err
 }
 
 // TestSink asks Twilio to post a test event, alert.TestEvent, to a sink.
 func (t *Twilio) TestSink(ctx context.Context, sid string) error {
-	handler, call := t.request(ctx)
-	if _, err := events.NewApiService(handler).CreateSinkTest(sid); err != nil {
-		return call.failure(err)
-	}
-	return nil
+	return t.do(ctx, func(handler *client.RequestHandler) error {
+		_, err := events.NewApiService(handler).CreateSinkTest(sid)
+		return err
+	})
 }
 
 // RemoveSink deletes a sink and its subscriptions, those first, unless they are gone
 // already.
 func (t *Twilio) RemoveSink(ctx context.Context, sink Sink) error {
-	handler, call := t.request(ctx)
-	service := events.NewApiService(handler)
-	remaining := func(err error) error {
-		if err == nil {
-			return nil
-		}
-		if failure := call.failure(err); failure.Code != NotFound {
-			return failure
-		}
-		return nil
-	}
 	for _, subscription := range sink.Subscriptions {
-		if err := remaining(service.DeleteSubscription(subscription)); err != nil {
+		if err := t.remove(ctx, func(s *events.ApiService) error { return s.DeleteSubscription(subscription) }); err != nil {
 			return err
 		}
 	}
-	return remaining(service.DeleteSink(sink.SID))
+	return t.remove(ctx, func(s *events.ApiService) error { return s.DeleteSink(sink.SID) })
+}
+
+func (t *Twilio) remove(ctx context.Context, do func(*events.ApiService) error) error {
+	err := t.do(ctx, func(handler *client.RequestHandler) error { return do(events.NewApiService(handler)) })
+	if ErrorCode(err) == NotFound {
+		return nil
+	}
+	return err
 }

@@ -138,11 +138,20 @@ func (c *call) failure(err error) *alert.SendError {
 }
 
 // advised adds to a failure what the operator can do about it.
-func advised(failure *alert.SendError) *alert.SendError {
-	if failure.Outcome == alert.Blocked {
+func advised(err error) error {
+	if failure, ok := errors.AsType[*alert.SendError](err); ok && failure.Outcome == alert.Blocked {
 		failure.Err = fmt.Errorf("%w; %s", failure.Err, alert.Remedy(failure.Code))
 	}
-	return failure
+	return err
+}
+
+// ErrorCode returns Twilio's error code in an error of this package, or "".
+func ErrorCode(err error) string {
+	failure, ok := errors.AsType[*alert.SendError](err)
+	if !ok {
+		return ""
+	}
+	return failure.Code
 }
 
 // retryAfter reads the header Retry-After: seconds, or a date by the clock of

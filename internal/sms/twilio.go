@@ -80,8 +80,9 @@ func EdgeOf(region string) (edge string, ok bool) {
 	return edge, ok
 }
 
-// request returns twilio-go's handler for the calls of one operation.
-func (t *Twilio) request(ctx context.Context) (*client.RequestHandler, *call) {
+// do makes the calls of one operation through twilio-go. Its errors are
+// *alert.SendError.
+func (t *Twilio) do(ctx context.Context, calls func(*client.RequestHandler) error) error {
 	c := &call{ctx: ctx, transport: t.transport, base: t.account.BaseURL}
 	twilio := &client.Client{
 		Credentials: client.NewCredentials(t.account.User, t.account.Password),
@@ -89,7 +90,11 @@ func (t *Twilio) request(ctx context.Context) (*client.RequestHandler, *call) {
 	}
 	twilio.SetAccountSid(t.account.SID)
 	// Its constructor would read the environment by itself.
-	return &client.RequestHandler{Client: twilio, Region: t.account.Region, Edge: t.account.Edge}, c
+	err := calls(&client.RequestHandler{Client: twilio, Region: t.account.Region, Edge: t.account.Edge})
+	if err != nil {
+		return c.failure(err)
+	}
+	return nil
 }
 
 // Twilio's error codes that are not the end of an SMS.
@@ -119,28 +124,24 @@ func (t *Twilio) Send(ctx context.Context, sms alert.SMS) (string, error) {
 	if t.trial.Load() {
 		sms.Body = alert.FitTrial(sms.Body)
 	}
-	sid, failure := t.create(ctx, sms)
-	if failure != nil && failure.Code == callbackRefused && t.callback != "" {
+	sid, err := t.create(ctx, sms)
+	if ErrorCode(err) == callbackRefused && t.callback != "" {
 		if !t.noCallback.Swap(true) && t.Logger != nil {
 			t.Logger.Error("Twilio refuses the status callback: SMS go out without it, and whether they arrive stays unknown",
 				"callback", t.callback, "err", alert.Advice(callbackRefused))
 		}
-		sid, failure = t.create(ctx, sms)
+		sid, err = t.create(ctx, sms)
 	}
-	if shorter := alert.FitTrial(sms.Body); failure != nil && failure.Code == tooLongForTrial && shorter != sms.Body {
+	if shorter := alert.FitTrial(sms.Body); ErrorCode(err) == tooLongForTrial && shorter != sms.Body {
 		t.trial.Store(true)
 		sms.Body = shorter
-		sid, failure = t.create(ctx, sms)
+		sid, err = t.create(ctx, sms)
 	}
-	if failure != nil {
-		return "", failure
-	}
-	return sid, nil
+	return sid, err
 }
 
 // create asks Twilio to send the SMS, once.
-func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, *alert.SendError) {
-	handler, call := t.request(ctx)
+func (t *Twilio) create(ctx context.Context, sms alert.SMS) (sid string, err error) {
 	params := &api.CreateMessageParams{To: &sms.To, Body: &sms.Body}
 	if strings.HasPrefix(t.from, "MG") {
 		params.SetMessagingServiceSid(t.from)
@@ -150,14 +151,22 @@ func (t *Twilio) create(ctx context.Context, sms alert.SMS) (string, *alert.Send
 	if t.callback != "" && !t.noCallback.Load() {
 		params.SetStatusCallback(t.callback + "?sms=" + url.QueryEscape(sms.ID))
 	}
-	message, err := api.NewApiService(handler).CreateMessage(params)
-	if err != nil {
-		return "", advised(call.failure(err))
+	err = t.do(ctx, func(handler *client.RequestHandler) error {
+		message, err := api.NewApiService(handler).CreateMessage(params)
+		if err == nil {
+			sid, err = told(message.Sid)
+		}
+		return err
+	})
+	return sid, advised(err)
+}
+
+// told returns the SID in Twilio's answer, where it must be.
+func told(sid *string) (string, error) {
+	if sid == nil || *sid == "" {
+		return "", errors.New("no SID in Twilio's answer")
 	}
-	if message.Sid == nil || *message.Sid == "" {
-		return "", call.failure(errors.New("no SID in Twilio's answer"))
-	}
-	return *message.Sid, nil
+	return *sid, nil
 }
 
 // clockSkew is by how much Twilio's clock may be behind ours, and by how much
