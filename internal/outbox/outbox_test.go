@@ -100,6 +100,10 @@ func about(id, code, sid string) alert.Event {
 	return e
 }
 
+// answeredWithin is how long Twilio waits for an answer. An idle machine takes
+// little more than 4 s when the database fails, a busy one may take longer.
+const answeredWithin = 15 * time.Second
+
 // eventually waits until ok.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
