@@ -256,8 +256,8 @@ func TestLongIdentities(t *testing.T) {
 	}
 }
 
-// TestPrivacy shows that of the phone numbers, message bodies and addresses
-// in a payload nothing reaches an event.
+// TestPrivacy shows that none of the phone numbers, message bodies and addresses
+// in a payload reaches an event.
 func TestPrivacy(t *testing.T) {
 	t.Parallel()
 	secrets := []string{"15005550006", "5005550009", "500-555", "555-00", "5511955550006", "Stop", "4711", "secret", "app.example.com/sms", "unable to fetch", "sip:alice"}

@@ -130,8 +130,8 @@ func ParseTriggers(s string) (Triggers, error) {
 // besideCommas matches a comma with blanks beside it.
 var besideCommas = regexp.MustCompile(`\s*,\s*`)
 
-// HaveAll reports whether every code has a rule.
-func (t Triggers) HaveAll() bool {
+// CoverAllCodes reports whether there is a rule for every code.
+func (t Triggers) CoverAllCodes() bool {
 	return slices.ContainsFunc(t.Rules, func(rule Trigger) bool { return rule.Subjects[0] == eachCode || rule.Subjects[0] == anyCode })
 }
 

@@ -4,14 +4,17 @@
 package command
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"twilio-error-sms/internal/config"
+	"twilio-error-sms/internal/outbox"
 )
 
 // files has manuals, one for each command by its name and one for all of them,
@@ -64,4 +67,15 @@ func parse(flags *flag.FlagSet, args []string, rest int, stdout io.Writer) (done
 		return false, fmt.Errorf("%w; see twilio-error-sms %s -h", err, flags.Name())
 	}
 	return false, nil
+}
+
+// visit opens the server's database, which must be there: another one, made here,
+// would change nothing.
+func visit(ctx context.Context, address string) (*outbox.Outbox, error) {
+	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
+		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("no database at %s; start the server first and run this in its folder, or set DATABASE_URL to the server's", file)
+		}
+	}
+	return outbox.Visit(ctx, address)
 }

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -50,17 +49,6 @@ func Silence(ctx context.Context, args []string, getenv func(string) string, std
 		_, err = fmt.Fprintln(stdout, answer)
 	}
 	return errors.Join(err, box.Close())
-}
-
-// visit opens the server's database, which must be there: another one, made here,
-// would change nothing.
-func visit(ctx context.Context, address string) (*outbox.Outbox, error) {
-	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
-		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("no database at %s; start the server first and run this in its folder, or set DATABASE_URL to the server's", file)
-		}
-	}
-	return outbox.Visit(ctx, address)
 }
 
 // listed returns what is silenced, a line for each code.

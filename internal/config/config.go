@@ -218,7 +218,7 @@ func (r *reader) alerts(c *Config) {
 		for mistake := range strings.Lines(err.Error()) {
 			r.wrong("TRIGGERS", "%s", strings.TrimSpace(mistake))
 		}
-	} else if !c.Outbox.Triggers.HaveAll() {
+	} else if !c.Outbox.Triggers.CoverAllCodes() {
 		r.warn("TRIGGERS", "codes that it does not name never alert; for these too, write %s; before it", alert.DefaultTriggers)
 	}
 	for _, level := range r.list("LEVELS") {

@@ -5,13 +5,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	_ "embed"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -173,31 +172,50 @@ func writeBacklog(w io.Writer, b outbox.Backlog, now time.Time) {
 	}
 }
 
-// families describes the exported series: name, kind and help of each. The
-// library offers many more about the process; these are useful and follow
-// Prometheus's conventions.
-//
-//go:embed families.tsv
-var families string
+// family describes to Prometheus the series of one name.
+type family struct{ name, kind, help string }
+
+// families are the exported ones. The library offers many more about the
+// process; these are useful and follow Prometheus's conventions.
+var families = []family{
+	{"twilio_error_sms_webhooks_total", "counter", "Requests from Twilio by what they brought and how they were answered."},
+	{"twilio_error_sms_events_total", "counter", "Errors, warnings and notices that Twilio reported, each once."},
+	{"twilio_error_sms_send_attempts_total", "counter", "Attempts to send an SMS by what came of them."},
+	{"twilio_error_sms_deliveries_total", "counter", "SMS that Twilio reported as delivered or undelivered."},
+	{"twilio_error_sms_alert_delay_seconds", "histogram", "Time from an event to the acceptance of its SMS by Twilio."},
+	{"twilio_error_sms_outbox_commit_seconds", "histogram", "Time to commit events to the database."},
+	{"twilio_error_sms_messages_waiting", "gauge", "SMS that Twilio has not accepted yet."},
+	{"twilio_error_sms_messages_waiting_oldest_seconds", "gauge", "Age of the SMS that has waited longest, 0 when none waits."},
+	{"twilio_error_sms_messages_held", "gauge", "Alerts held back by SMS_PER_HOUR and not yet summed up."},
+	{"twilio_error_sms_silences", "gauge", "Codes that are silenced now; all codes together count as one."},
+	{"twilio_error_sms_catch_up_lag_seconds", "gauge", "Time since the end of what the catch-up reader has read of Twilio's log."},
+	{"twilio_error_sms_build_info", "gauge", "What this program was built from, value 1."},
+	{"go_info", "gauge", "Version of Go, value 1."},
+	{"go_goroutines", "gauge", "Goroutines that exist."},
+	{"process_cpu_seconds_total", "counter", "User and system CPU time spent."},
+	{"process_resident_memory_bytes", "gauge", "Resident memory size."},
+	{"process_start_time_seconds", "gauge", "When the process started, since 1970."},
+	{"process_open_fds", "gauge", "File descriptors that are open."},
+	{"process_max_fds", "gauge", "File descriptors that may be open."},
+}
 
 // describe writes the series of text with the help and type of their family.
 // It leaves out series of no family.
 func describe(w io.Writer, text string) {
 	last := ""
 	for line := range strings.Lines(text) {
-		name := histogramSuffix.ReplaceAllString(line[:max(strings.IndexAny(line, "{ "), 0)], "")
-		_, description, ok := strings.Cut("\n"+families, "\n"+name+"\t")
-		if !ok {
+		name := line[:max(strings.IndexAny(line, "{ "), 0)]
+		i := slices.IndexFunc(families, func(f family) bool {
+			suffix, ok := strings.CutPrefix(name, f.name)
+			return ok && slices.Contains([]string{"", "_sum", "_count", "_bucket"}, suffix)
+		})
+		if i < 0 {
 			continue
 		}
-		if name != last {
-			kind, rest, _ := strings.Cut(description, "\t")
-			help, _, _ := strings.Cut(rest, "\n")
-			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
-			last = name
+		if f := families[i]; f.name != last {
+			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
+			last = f.name
 		}
 		io.WriteString(w, line)
 	}
 }
-
-var histogramSuffix = regexp.MustCompile(`_(sum|count|bucket)$`)

@@ -100,11 +100,9 @@ func TestMetricsFollowConventions(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	for family := range strings.Lines(families) {
-		name, rest, _ := strings.Cut(family, "\t")
-		kind, _, _ := strings.Cut(rest, "\t")
-		if !strings.Contains(text, "# TYPE "+name+" "+kind+"\n"+name) {
-			t.Errorf("%s is described and not exported", name)
+	for _, f := range families {
+		if !strings.Contains(text, "# TYPE "+f.name+" "+f.kind+"\n"+f.name) {
+			t.Errorf("%s is described and not exported", f.name)
 		}
 	}
 }

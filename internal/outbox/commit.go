@@ -71,7 +71,7 @@ func (o *Outbox) RecordRequest(ctx context.Context, signature string, events []a
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	d := delivery{signature, signature, events, make([]Result, len(events))}
+	d := delivery{signature: signature, name: signature, events: events, results: make([]Result, len(events))}
 	if signature == "" {
 		d.name = rand.Text()
 	}

@@ -22,7 +22,7 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	sent := make(map[string]bool)
-	var begun []message
+	var started []message
 	for i := range r.sms {
 		m := &r.sms[i]
 		summary, holds := summaries[m.to]
@@ -34,7 +34,7 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 		if !holds {
 			summary = message{id: rand.Text(), to: m.to, status: Held, event: alert.Event{Time: r.now}}
 			summaries[m.to] = summary
-			begun = append(begun, summary)
+			started = append(started, summary)
 		}
 		m.status, m.summary = Held, summary.id
 	}
@@ -44,7 +44,7 @@ func (r *recording) admit(ctx context.Context, tx *sql.Tx) error {
 			e.decide(fmt.Sprintf("held: %d SMS in an hour", r.options.PerHour))
 		}
 	}
-	r.sms = append(r.sms, begun...)
+	r.sms = append(r.sms, started...)
 	return nil
 }
 

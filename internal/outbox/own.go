@@ -120,8 +120,8 @@ func (r *recording) dropOwnRefusal(ctx context.Context, tx *sql.Tx, e *entry) er
 	if e.event.Resource != "" || e.event.Code == "" || !r.sameAccount(e.event) {
 		return nil
 	}
-	n, err := rowsOf(tx.ExecContext(ctx, `UPDATE failures SET id = id || ' told' WHERE id = (SELECT id FROM failures
-		WHERE at BETWEEN $1 AND $2 AND code = $3 AND id LIKE '% %' AND id NOT LIKE '% told' ORDER BY at LIMIT 1)`,
+	n, err := rowsOf(tx.ExecContext(ctx, `UPDATE failures SET told = 1 WHERE told = 0 AND id = (SELECT id FROM failures
+		WHERE at BETWEEN $1 AND $2 AND code = $3 AND told = 0 ORDER BY at LIMIT 1)`,
 		millis(e.event.Time.Add(-sameTime)), millis(e.event.Time.Add(sameTime)), e.event.Code))
 	if err != nil {
 		return fmt.Errorf("looking for refused SMS of our own: %w", err)
@@ -163,11 +163,11 @@ func noteFailure(ctx context.Context, tx *sql.Tx, sid, code string, now time.Tim
 	if _, err := tx.ExecContext(ctx, `UPDATE sms SET error = $1 WHERE id = (SELECT sms FROM sids WHERE sid = $2)`, code, sid); err != nil {
 		return fmt.Errorf("noting an error on our SMS: %w", err)
 	}
-	return insertFailure(ctx, tx, sid, code, now)
+	return insertFailure(ctx, tx, sid, code, 1, now)
 }
 
-func insertFailure(ctx context.Context, tx *sql.Tx, id, code string, now time.Time) error {
-	if _, err := tx.ExecContext(ctx, `INSERT INTO failures (id, at, code) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`, id, millis(now), code); err != nil {
+func insertFailure(ctx context.Context, tx *sql.Tx, id, code string, told int, now time.Time) error {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO failures (id, at, code, told) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING`, id, millis(now), code, told); err != nil {
 		return fmt.Errorf("noting a failure of our SMS: %w", err)
 	}
 	return nil

@@ -90,7 +90,7 @@ func (o *Outbox) newRecording(deliveries []delivery) *recording {
 				event.ID = fmt.Sprintf("%x %d", d.name, i)
 			}
 			d.results[i] = Result{} // an attempt before this one may have left something
-			entries[i] = &entry{event: event, signature: d.ofForm(), result: &d.results[i]}
+			entries[i] = &entry{event: event, signature: d.formSignature(), result: &d.results[i]}
 			entries[i].event.Time = r.happened(event)
 			if d.signature != "" && !event.Time.IsZero() && r.now.Sub(event.Time) > r.options.KeepFor {
 				entries[i].decide(tooOld)
@@ -107,9 +107,9 @@ func (r *recording) add(entries []*entry) {
 	r.entries = append(r.entries, entries...)
 }
 
-// ofForm returns the first 8 bytes of the signature of a form: of a request that
+// formSignature returns the first 8 bytes of the signature of a form: of a request that
 // brings one event by itself. JSON is signed as a whole, and its events have IDs.
-func (d delivery) ofForm() int64 {
+func (d delivery) formSignature() int64 {
 	kind := d.events[0].Kind
 	if len(d.signature) < 8 || len(d.events) > 1 || kind != alert.Debugger && kind != alert.Alarm {
 		return 0
@@ -291,7 +291,7 @@ func (r *recording) askTriggers(ctx context.Context, tx *sql.Tx) (err error) {
 		if r.now.Sub(e.Time) > r.options.GiveUpAfter {
 			return "too old to alert: it happened at " + e.Time.Format(time.RFC3339)
 		}
-		return untilWhen(silenced(), e.Code, r.now)
+		return silencedUntil(silenced(), e.Code, r.now)
 	}
 	for _, delivery := range r.deliveries {
 		r.ask(delivery, quiet)

@@ -83,9 +83,10 @@ CREATE INDEX sids_at ON sids (at);
 
 -- Errors that Twilio logged about SMS of ours, which an Alarm may count.
 CREATE TABLE failures (
-	id   TEXT   PRIMARY KEY, -- the SID, or the SMS and its attempt where it has none, and "told" once its event came
+	id   TEXT   PRIMARY KEY, -- the SID, or the SMS and its attempt where it has none
 	at   BIGINT NOT NULL,
-	code TEXT   NOT NULL
+	code TEXT   NOT NULL,
+	told BIGINT NOT NULL DEFAULT 0 -- 1: Twilio's event about it came, or will name the SID
 );
 CREATE INDEX failures_at ON failures (at);
 

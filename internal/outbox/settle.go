@@ -81,7 +81,7 @@ func (o *Outbox) settleFailed(ctx context.Context, c claim, failure *alert.SendE
 		if err != nil || !logged(failure) {
 			return err
 		}
-		return insertFailure(ctx, tx, fmt.Sprintf("%s %d", c.ID, c.attempts), failure.Code, now)
+		return insertFailure(ctx, tx, fmt.Sprintf("%s %d", c.ID, c.attempts), failure.Code, 0, now)
 	})
 	if err != nil || !news {
 		return "", err

@@ -79,8 +79,8 @@ func silences(ctx context.Context, db querier, now time.Time) ([]Silence, error)
 		`SELECT code, until FROM silences WHERE until > $1 ORDER BY code`, millis(now))
 }
 
-// untilWhen says until when silences keep events of a code quiet, or "".
-func untilWhen(silences []Silence, code string, now time.Time) string {
+// silencedUntil says until when silences keep events of a code quiet, or "".
+func silencedUntil(silences []Silence, code string, now time.Time) string {
 	var until time.Time
 	for _, s := range silences {
 		if slices.Contains([]string{code, AllCodes}, s.Code) && s.Until.After(until) {

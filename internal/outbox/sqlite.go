@@ -30,9 +30,9 @@ func openSQLite(ctx context.Context, rest string) (*database, error) {
 	}
 	// A commit is on disk when it returns (synchronous=FULL), so that an
 	// answered webhook survives a power cut.
-	writes, noWrites := openFile(file, 1, "immediate", "page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)", "cache_size(-2000)")
-	reads, noReads := openFile(file, 2, "deferred", "busy_timeout(4000)", "cache_size(-2000)", "query_only(1)")
-	if err := errors.Join(noWrites, noReads); err != nil {
+	writes, writesErr := openFile(file, 1, "immediate", "page_size(1024)", "busy_timeout(4000)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)", "cache_size(-2000)")
+	reads, readsErr := openFile(file, 2, "deferred", "busy_timeout(4000)", "cache_size(-2000)", "query_only(1)")
+	if err := errors.Join(writesErr, readsErr); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
 	db := &database{writes: writes, reads: reads, file: opened}

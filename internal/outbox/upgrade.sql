@@ -23,10 +23,11 @@ INSERT INTO sids (sid, sms, at) SELECT sid, id, created FROM sms WHERE sid IS NO
 CREATE TABLE failures (
 	id   TEXT   PRIMARY KEY,
 	at   BIGINT NOT NULL,
-	code TEXT   NOT NULL
+	code TEXT   NOT NULL,
+	told BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX failures_at ON failures (at);
-INSERT INTO failures (id, at, code) SELECT sid, sent_at, error FROM sms WHERE sid IS NOT NULL AND status = 'undelivered' AND error <> '';
+INSERT INTO failures (id, at, code, told) SELECT sid, sent_at, error, 1 FROM sms WHERE sid IS NOT NULL AND status = 'undelivered' AND error <> '';
 DROP INDEX sms_held;
 ALTER TABLE sms DROP COLUMN resource;
 ALTER TABLE sms ADD COLUMN summary TEXT NOT NULL DEFAULT '';
